@@ -1,0 +1,3 @@
+//! Compiles what stands in this folder.
+
+fn main() {}

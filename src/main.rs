@@ -1,0 +1,3 @@
+//! `kat-agent`: parse, run, exit code.
+
+fn main() {}
