@@ -1,0 +1,272 @@
+//! [`Core`]: raft itself, driven from outside.
+//!
+//! It does not wait, send, write or look at a clock. The caller feeds it ticks,
+//! messages, proposals and what the disk has done, and takes one [`Turn`] after
+//! each batch of them: what may leave now, what to write, what is committed.
+//! Persist-before-send is visible in the types: messages that depend on a write
+//! travel inside that [`LogWrite`] and come back with [`Persisted`].
+//!
+//! raft runs in its asynchronous form (raft thesis §10.2.1): entries are
+//! readable through [`Log`] before they are on disk, and a leader sends them
+//! before its own sync.
+
+use bytes::Bytes;
+use raft::eraftpb::EntryType;
+use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+
+use super::codec;
+use super::log::{Identity, Log, LogWrite, Persisted};
+use super::logger::logger;
+use crate::ids::{LogIndex, MemberId, Term};
+use crate::proto::kat::peer;
+
+/// The entries of one append message.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Append messages on their way to one peer; with the bytes of each, 256 MiB.
+const INFLIGHT_MESSAGES_MAX: usize = 256;
+/// Entries that are not yet committed; a proposal beyond is refused.
+const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+/// Committed entries that one ready carries.
+const COMMITTED_BYTES_MAX: u64 = 16 << 20;
+
+/// What an operator's profile and the simulator decide.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Ticks without a leader after which a member campaigns.
+    pub election_ticks: usize,
+    /// Ticks between two heartbeats of a leader.
+    pub heartbeat_ticks: usize,
+    /// The exact election timeout in ticks, where chance is not wanted.
+    pub election_ticks_exact: Option<usize>,
+    /// How far the store had applied when it was opened.
+    pub applied: LogIndex,
+}
+
+/// A committed entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place in the log.
+    pub index: LogIndex,
+    /// The term in which it was proposed.
+    pub term: Term,
+    /// What was proposed; empty for the entry with which a leader begins.
+    pub data: Bytes,
+}
+
+/// The answer to a read: everything acknowledged before it was asked for
+/// stands at or below `index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadReady {
+    /// The number that was given to [`Core::read_index`].
+    pub round: u64,
+    /// The index that must be applied before the read may run.
+    pub index: LogIndex,
+}
+
+/// What there is to do after a batch of inputs.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// May leave at once.
+    pub messages: Vec<peer::Message>,
+    /// To the log's disk, in this order.
+    pub writes: Vec<LogWrite>,
+    /// To the store, in this order.
+    pub committed: Vec<Committed>,
+    /// Reads whose index is known.
+    pub reads: Vec<ReadReady>,
+}
+
+/// Where this member stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    /// The term it is in.
+    pub term: Term,
+    /// The raft leader that it knows.
+    pub leader: Option<MemberId>,
+    /// Whether that is itself.
+    pub is_leader: bool,
+    /// Whether it leads and has committed an entry of its own term.
+    pub commits_own_term: bool,
+    /// What it knows to be committed.
+    pub commit: LogIndex,
+    /// The last entry of its log.
+    pub last: LogIndex,
+}
+
+/// One member's raft.
+pub struct Core {
+    node: RawNode<Log>,
+    cut: Option<(u64, u64)>,
+    voters: usize,
+}
+
+impl Core {
+    /// Starts raft on what the log and the store hold.
+    pub fn new(log: Log, options: &Options) -> Core {
+        let Identity { member, .. } = log.identity();
+        let exact = options.election_ticks_exact;
+        let config = Config {
+            id: member.0,
+            election_tick: exact.unwrap_or(options.election_ticks),
+            heartbeat_tick: options.heartbeat_ticks,
+            min_election_tick: exact.unwrap_or(options.election_ticks),
+            max_election_tick: exact.map_or(2 * options.election_ticks, |ticks| ticks + 1),
+            applied: options.applied.0,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            read_only_option: ReadOnlyOption::Safe,
+            batch_append: true,
+            max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+            ..Config::default()
+        };
+        let node = RawNode::new(&config, log, &logger()).expect("the configuration is legal");
+        let voters = node.raft.prs().conf().voters().ids().iter().count();
+        Core { node, cut: None, voters }
+    }
+
+    /// Whether nobody else has a vote.
+    pub fn is_sole_voter(&self) -> bool {
+        self.voters == 1
+    }
+
+    /// Campaigns now instead of after a timeout: right for a sole voter, who has
+    /// nobody to wait for.
+    pub fn campaign(&mut self) {
+        self.node.campaign().expect("campaigning is a local message");
+    }
+
+    /// One tick of the member's clock.
+    pub fn tick(&mut self) {
+        self.node.tick();
+    }
+
+    /// Takes a message from another member; one that raft refuses is dropped, as
+    /// the network might have done.
+    pub fn step(&mut self, message: peer::Message) {
+        match codec::message_to_raft(message) {
+            Ok(message) => {
+                if let Err(why) = self.node.step(message) {
+                    tracing::debug!(%why, "raft dropped a message");
+                }
+            }
+            Err(why) => tracing::warn!(%why, "a peer sent what this version does not know"),
+        }
+    }
+
+    /// Proposes an entry; false if raft dropped it (no leader, too much
+    /// uncommitted, a transfer under way).
+    #[must_use]
+    pub fn propose(&mut self, data: Vec<u8>) -> bool {
+        assert!(!data.is_empty(), "an empty entry is raft's own");
+        self.node.propose(Vec::new(), data).is_ok()
+    }
+
+    /// Asks for a read index under the caller's number. raft may drop it without
+    /// a word (no leader, no commit in this term): the caller has a timer.
+    pub fn read_index(&mut self, round: u64) {
+        self.node.read_index(round.to_be_bytes().to_vec());
+    }
+
+    /// Hands leadership to another voter.
+    pub fn transfer_leader(&mut self, to: MemberId) {
+        self.node.transfer_leader(to.0);
+    }
+
+    /// The store has applied up to `index`.
+    pub fn on_applied(&mut self, index: LogIndex) {
+        if index.0 > self.node.raft.raft_log.applied() {
+            self.node.advance_apply_to(index.0);
+        }
+    }
+
+    /// The log's disk has done what a turn asked for.
+    pub fn on_persisted(&mut self, persisted: &Persisted) {
+        if let Some((index, term)) = persisted.last {
+            self.node.mut_store().on_persisted(index, term);
+        }
+        self.node.on_persist_ready(persisted.number);
+    }
+
+    /// Drops the log up to and including `index`, which the store must hold
+    /// durably. Does nothing while there are other voters: they may still need
+    /// those entries, and no snapshot can be sent to them yet.
+    pub fn maybe_cut(&mut self, index: LogIndex) {
+        if self.is_sole_voter() && index.0 > self.node.store().cut() {
+            self.cut = Some(self.node.mut_store().cut_to(index.0));
+        }
+    }
+
+    /// Where this member stands.
+    pub fn role(&self) -> Role {
+        let raft = &self.node.raft;
+        let is_leader = raft.state == StateRole::Leader;
+        Role {
+            term: Term(raft.term),
+            leader: Some(raft.leader_id).filter(|id| *id != 0).map(MemberId),
+            is_leader,
+            commits_own_term: is_leader && raft.commit_to_current_term(),
+            commit: LogIndex(raft.raft_log.committed),
+            last: LogIndex(raft.raft_log.last_index()),
+        }
+    }
+
+    /// Takes what there is to do.
+    pub fn turn(&mut self) -> Turn {
+        let mut turn = Turn::default();
+        while self.node.has_ready() {
+            self.take_ready(&mut turn);
+        }
+        if let Some(cut) = self.cut.take() {
+            turn.writes.push(LogWrite { cut: Some(cut), ..LogWrite::default() });
+        }
+        turn
+    }
+
+    fn take_ready(&mut self, turn: &mut Turn) {
+        let mut ready = self.node.ready();
+        turn.messages.extend(ready.take_messages().into_iter().map(codec::message_from_raft));
+        turn.reads.extend(ready.take_read_states().into_iter().map(|state| ReadReady {
+            round: round(&state.request_ctx),
+            index: LogIndex(state.index),
+        }));
+        turn.committed.extend(ready.take_committed_entries().into_iter().map(committed));
+        assert!(ready.snapshot().is_empty(), "no member of this version sends a snapshot");
+        let hard_state = ready.hs().cloned();
+        if let Some(hard_state) = &hard_state {
+            self.node.mut_store().set_hard_state(hard_state);
+        }
+        let entries = ready.take_entries();
+        let write = LogWrite {
+            number: ready.number(),
+            replaces: self.node.mut_store().append(&entries),
+            entries,
+            hard_state,
+            cut: None,
+            sync: ready.must_sync(),
+            messages: {
+                let messages = ready.take_persisted_messages();
+                messages.into_iter().map(codec::message_from_raft).collect()
+            },
+        };
+        if write.sync || write.hard_state.is_some() || !write.messages.is_empty() {
+            turn.writes.push(write);
+        }
+        self.node.advance_append_async(ready);
+    }
+}
+
+fn round(context: &[u8]) -> u64 {
+    u64::from_be_bytes(context.try_into().expect("read contexts are ours, 8 bytes each"))
+}
+
+fn committed(entry: raft::eraftpb::Entry) -> Committed {
+    assert!(
+        entry.entry_type == EntryType::EntryNormal,
+        "entry {} changes the membership, which this version cannot",
+        entry.index
+    );
+    Committed { index: LogIndex(entry.index), term: Term(entry.term), data: entry.data }
+}
