@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "the .proto files carry the prose")]
 #![allow(clippy::all, reason = "generated code")]
 #![allow(
+    clippy::allow_attributes_without_reason,
     clippy::wildcard_imports,
     clippy::too_many_lines,
     clippy::match_same_arms,

@@ -407,9 +407,9 @@ fn pair(first: u64, second: u64) -> [u8; 16] {
 
 fn read_pair(engine: &dyn Engine, key: &[u8]) -> Result<(u64, u64), Damaged> {
     let row = engine.get(META, key).ok_or_else(|| missing(key))?;
-    let bytes: [u8; 16] = row.as_ref().try_into().map_err(|_: std::array::TryFromSliceError| {
-        Damaged(format!("row {} has {} bytes, not 16", name(key), row.len()))
-    })?;
+    let Ok(bytes) = <[u8; 16]>::try_from(row.as_ref()) else {
+        return Err(Damaged(format!("row {} has {} bytes, not 16", name(key), row.len())));
+    };
     let (first, second) = bytes.split_at(8);
     let number = |half: &[u8]| u64::from_be_bytes(half.try_into().expect("half of 16 bytes is 8"));
     Ok((number(first), number(second)))
@@ -435,7 +435,9 @@ fn name(key: &[u8]) -> String {
 }
 
 fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, String> {
-    let index = key.try_into().map(u64::from_be_bytes).map_err(|_| "its key is not 8 bytes")?;
+    let Ok(index) = key.try_into().map(u64::from_be_bytes) else {
+        return Err(format!("its key has {} bytes, not 8", key.len()));
+    };
     let entry = peer::Entry::decode(bytes::Bytes::copy_from_slice(value));
     let entry = entry.map_err(|why| why.to_string())?;
     if entry.index != index {

@@ -46,7 +46,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn the_twins_agree(batches in prop::collection::vec(prop::collection::vec(change(), 1..8), 1..24)) {
+    fn the_twins_agree(
+        batches in prop::collection::vec(prop::collection::vec(change(), 1..8), 1..24),
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let rocks = Rocks::open(folder.path(), STATE).unwrap();
         let memory = Memory::new(STATE);
