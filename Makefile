@@ -26,7 +26,8 @@ run: deps
 	@echo '==> starting a node; Ctrl-C stops it'
 	exec '$(TARGET)/release/kat-agent' init --config examples/cluster.kat
 
-test: lint peers
+# The stock programs first: a missing Go should not be found after RocksDB.
+test: deps peers lint
 	@echo '==> tests: house rules, scripts, simulation, real processes'
 	cargo test --release
 	@echo '==> all tests passed'
@@ -73,10 +74,14 @@ deps:
 	[ -n "$$have" ] && printf '%s\n' $(RUST) "$$have" | sort -CV || { \
 		echo 'error: kat needs Rust $(RUST) or newer, with cargo' >&2; \
 		echo '  fix: follow https://rustup.rs' >&2; exit 1; }
+	@$(HAVE_GO) || have="missing: make test needs $(GO) or newer"; \
+	printf '    %-14s%s\n' Go "$${have#go}"
 
-# Go is needed by the tests alone. A missing program or another version is
+# Go is needed by the tests and the bench alone. A missing program or another version is
 # (re)built; Go's own cache makes that quick. As released, etcd has no cgo.
 GO := $(shell sed -n 's/^go //p' tests/peers/go.mod)
+HAVE_GO = have=$$(cd tests/peers && go env GOVERSION 2>/dev/null); \
+	[ -n "$$have" ] && printf '%s\n' $(GO) "$${have\#go}" | sort -CV
 ETCD := go.etcd.io/etcd
 $(PEERS)/etcd: PACKAGE := $(ETCD)/server/v3
 $(PEERS)/etcdctl: PACKAGE := $(ETCD)/etcdctl/v3
@@ -87,8 +92,7 @@ peers: $(PEERS)/etcd $(PEERS)/etcdctl $(PEERS)/etcdutl $(PEERS)/benchmark
 
 $(PEERS)/%: tests/peers/go.mod tests/peers/go.sum
 	@echo '==> building stock $*, for comparison'
-	@have=$$(cd tests/peers && go env GOVERSION 2>/dev/null); \
-	[ -n "$$have" ] && printf '%s\n' $(GO) "$${have#go}" | sort -CV || { \
+	@$(HAVE_GO) || { \
 		echo 'error: the tests compare kat with stock etcd, which needs Go $(GO) or newer' >&2; \
 		echo '  fix: follow https://go.dev/doc/install' >&2; exit 1; }
 	mkdir -p '$(PEERS)'
