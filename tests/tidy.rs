@@ -261,13 +261,18 @@ fn opening(files: &[File]) -> Vec<Finding> {
 }
 
 /// Every folder has a `mod.rs`: prose, modules and re-exports, no other code.
+/// A file may keep its `tests.rs` in a folder of its own name.
 fn folders(files: &[File]) -> Vec<Finding> {
+    let exists = |path: &str| files.iter().any(|file| file.path == path);
     let mut found = Vec::new();
     for file in files.iter().filter(|file| file.is_source()) {
         let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let contents =
-            if folder == "src" { "src/lib.rs".into() } else { format!("{folder}/mod.rs") };
-        if !files.iter().any(|other| other.path == contents) {
+        let contents = match (folder, file.path.ends_with("/tests.rs")) {
+            ("src", _) => "src/lib.rs".into(),
+            (_, true) if exists(&format!("{folder}.rs")) => format!("{folder}.rs"),
+            _ => format!("{folder}/mod.rs"),
+        };
+        if !exists(&contents) {
             found.push(file.at(0, format!("its folder lacks {contents}")));
         }
         if file.path != contents {

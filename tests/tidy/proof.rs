@@ -30,6 +30,7 @@ const WRONG: &[(&str, &str, &str, usize)] = &[
     ("opening", "src/api/a.rs", "use std::fs;", 1),
     ("opening", "proto/kat/a.proto", "syntax = \"proto3\";", 1),
     ("folders", "src/api/deep/a.rs", "//! A.", 1),
+    ("folders", "src/store/c/tests.rs", "//! A.", 1),
     ("folders", "src/store/mod.rs", "//! A.\nmod a;", 1),
     ("folders", "src/store/mod.rs", "//! A.\n//!\n//! B.\nmod a;\nfn f() {}", 5),
     ("folders", "src/store/mod.rs", "//! A.\n//!\n//! B.\nuse a::A;", 4),
@@ -60,6 +61,7 @@ const RIGHT: &[(&str, &str)] = &[
     ("src/replica/a.rs", "//! A.\nfn f() { sleep(D) }"),
     ("src/store/a.rs", "//! A.\nstruct Operand; fn f() { Operand::new(); MyHashMapLike }"),
     ("src/store/a.rs", "//! A.\nconst A: char = '\"'; fn f<'a>(x: &'a str) { r#\"todo!()\"# }"),
+    ("src/store/b/tests.rs", "//! A."),
     ("tests/wire/a.rs", "//! A.\nfn f() { sleep(D) }"),
     ("tests/sim/a.rs", "//! A.\n#[test]\nfn what_is_put_stays() {}"),
     ("README.md", "https://example.org/home/"),
@@ -124,6 +126,7 @@ fn look(path: &str, text: &str) -> Vec<String> {
             files.push(File::new(&contents, "//! A.\n//!\n//! B."));
         }
     }
+    files.push(File::new("src/store/b.rs", "//! B."));
     files.push(File::new("src/lib.rs", "//! A.\n//!\n//! B."));
     inspect(&files).into_iter().filter(|f| f.contains(&format!(": {path}:"))).collect()
 }
