@@ -117,7 +117,9 @@ impl Core {
             check_quorum: true,
             pre_vote: true,
             read_only_option: ReadOnlyOption::Safe,
-            batch_append: true,
+            // raft 0.7 puts entries behind an empty append without looking
+            // where they begin; the follower then acknowledges one too many.
+            batch_append: false,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
             max_committed_size_per_ready: COMMITTED_BYTES_MAX,
             ..Config::default()
