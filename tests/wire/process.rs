@@ -1,0 +1,157 @@
+//! Server processes for tests: started on free loopback ports, killed at the end.
+//!
+//! Each has its data and its output in a folder of its own under the target
+//! directory, which is on a real disk. A server that does not come up fails the
+//! test with its output.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything that a test waits for may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+const GLANCE_EVERY: Duration = Duration::from_millis(20);
+
+/// A server that speaks etcd's API, with a data directory of its own.
+pub(crate) struct Server {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    folder: TempDir,
+    client_port: u16,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts stock etcd.
+    pub(crate) fn etcd() -> Server {
+        Server::start(peer("etcd"), &[])
+    }
+
+    /// Starts stock etcd with further arguments.
+    pub(crate) fn etcd_with(arguments: &[&str]) -> Server {
+        Server::start(peer("etcd"), arguments)
+    }
+
+    fn start(program: PathBuf, arguments: &[&str]) -> Server {
+        let [client_port, peer_port] = free_ports();
+        let client = format!("http://127.0.0.1:{client_port}");
+        let peer = format!("http://127.0.0.1:{peer_port}");
+        let folder = tempfile::Builder::new()
+            .prefix("wire-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .expect("the target directory can be written");
+        let data = folder.path().join("data");
+        let mut all: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let cluster = format!("wire={peer}");
+        for (flag, value) in [
+            ("--name", "wire"),
+            ("--listen-client-urls", &client),
+            ("--advertise-client-urls", &client),
+            ("--listen-peer-urls", &peer),
+            ("--initial-advertise-peer-urls", &peer),
+            ("--initial-cluster", &cluster),
+            ("--log-level", "warn"),
+        ] {
+            all.extend([flag.into(), value.into()]);
+        }
+        all.extend(["--data-dir".into(), data.into()]);
+        let mut server = Server { program, arguments: all, folder, client_port, child: None };
+        server.start_again();
+        server
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// Ends the process as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a child of ours can be killed");
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// Starts the process on the same ports and the same data, and waits until it serves.
+    pub(crate) fn start_again(&mut self) {
+        self.kill();
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(self.output())
+            .expect("the folder can be written");
+        let child = Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a file handle can be doubled"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        self.child = Some(child);
+        until("the server serves", || self.serves().then_some(()));
+    }
+
+    /// Asks one thing of the server over plain HTTP; `None` if it does not answer.
+    pub(crate) fn http_get(&self, path: &str) -> Option<String> {
+        let address = ([127, 0, 0, 1], self.client_port).into();
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: wire\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    fn serves(&mut self) -> bool {
+        let child = self.child.as_mut().expect("the process was started");
+        if let Some(status) = child.try_wait().expect("a child of ours can be asked") {
+            let output = fs::read_to_string(self.output()).unwrap_or_default();
+            panic!("{} ended with {status}:\n{output}", self.program.display());
+        }
+        self.http_get("/health").is_some_and(|answer| answer.contains(r#""health":"true""#))
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("output")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A stock program that `make peers` built.
+pub(crate) fn peer(name: &str) -> PathBuf {
+    let beside = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../peers");
+    let folder = std::env::var_os("KAT_PEERS").map_or(beside, PathBuf::from);
+    let program = folder.join(name);
+    assert!(program.exists(), "{} is missing: run `make peers`", program.display());
+    program
+}
+
+/// Ports that nobody listened on a moment ago, all different.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
+}
+
+/// Waits for a condition, and fails when it takes too long.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(GLANCE_EVERY);
+    }
+}
