@@ -64,6 +64,7 @@ const RIGHT: &[(&str, &str)] = &[
     ("src/store/b/tests.rs", "//! A."),
     ("tests/wire/a.rs", "//! A.\nfn f() { sleep(D) }"),
     ("tests/sim/a.rs", "//! A.\n#[test]\nfn what_is_put_stays() {}"),
+    ("tests/sim/a.rs", "//! A.\nmacro_rules! m {\n#[test]\nfn $case() {}\n}"),
     ("README.md", "https://example.org/home/"),
 ];
 
