@@ -94,8 +94,14 @@ pub struct Role {
 }
 
 /// One member's raft.
+///
+/// - Two rounds of reads never have the same name, whoever asked and however
+///   often it was restarted: a raft leader counts the acknowledgements of a
+///   name, and one that comes late must not vouch for another round.
 pub struct Core {
     node: RawNode<Log>,
+    /// The member and its boot, in the name of each of its rounds.
+    asker: (u64, u64),
     cut: Option<(u64, u64)>,
     voters: usize,
 }
@@ -104,6 +110,7 @@ impl Core {
     /// Starts raft on what the log and the store hold.
     pub fn new(log: Log, options: &Options) -> Core {
         let Identity { member, .. } = log.identity();
+        let asker = (member.0, log.boot());
         let exact = options.election_ticks_exact;
         let config = Config {
             id: member.0,
@@ -126,7 +133,7 @@ impl Core {
         };
         let node = RawNode::new(&config, log, &logger()).expect("the configuration is legal");
         let voters = node.raft.prs().conf().voters().ids().iter().count();
-        Core { node, cut: None, voters }
+        Core { node, asker, cut: None, voters }
     }
 
     /// Whether nobody else has a vote.
@@ -169,7 +176,8 @@ impl Core {
     /// Asks for a read index under the caller's number. raft may drop it without
     /// a word (no leader, no commit in this term): the caller has a timer.
     pub fn read_index(&mut self, round: u64) {
-        self.node.read_index(round.to_be_bytes().to_vec());
+        let (member, boot) = self.asker;
+        self.node.read_index([member, boot, round].map(u64::to_be_bytes).concat());
     }
 
     /// Hands leadership to another voter.
@@ -230,9 +238,10 @@ impl Core {
     fn take_ready(&mut self, turn: &mut Turn) {
         let mut ready = self.node.ready();
         turn.messages.extend(ready.take_messages().into_iter().map(codec::message_from_raft));
-        turn.reads.extend(ready.take_read_states().into_iter().map(|state| ReadReady {
-            round: round(&state.request_ctx),
-            index: LogIndex(state.index),
+        // What an earlier boot asked for may be answered late; nobody waits.
+        turn.reads.extend(ready.take_read_states().into_iter().filter_map(|state| {
+            let (asker, round) = parse_round(&state.request_ctx);
+            (asker == self.asker).then_some(ReadReady { round, index: LogIndex(state.index) })
         }));
         turn.committed.extend(ready.take_committed_entries().into_iter().map(committed));
         assert!(ready.snapshot().is_empty(), "no member of this version sends a snapshot");
@@ -260,8 +269,12 @@ impl Core {
     }
 }
 
-fn round(context: &[u8]) -> u64 {
-    u64::from_be_bytes(context.try_into().expect("read contexts are ours, 8 bytes each"))
+/// The member and the boot that asked, and the number of the round.
+fn parse_round(context: &[u8]) -> ((u64, u64), u64) {
+    let (words, rest) = context.as_chunks::<8>();
+    assert!(words.len() == 3 && rest.is_empty(), "names of rounds are ours: three words");
+    let [member, boot, round] = [0, 1, 2].map(|at| u64::from_be_bytes(words[at]));
+    ((member, boot), round)
 }
 
 fn committed(entry: raft::eraftpb::Entry) -> Committed {
