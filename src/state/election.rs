@@ -9,10 +9,13 @@
 //! What a leader writes must carry [`Leadership::fence`]: its process may have
 //! been paused, and be wrong about leading for a moment.
 
+use std::time::Duration;
+
 use etcd_client::{Compare as Check, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget};
 use etcd_client::{Txn, TxnOp, TxnOpResponse};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Clients, Connection, patiently};
@@ -21,6 +24,9 @@ use super::session::{LostReason, Session, Tenure, is_alive};
 use super::store::{Compare, EventKind, LEADER_ELECTION};
 use super::watch::{self, Target, key_text};
 use crate::ids::{LeaseId, Revision};
+
+/// How long the loss of the key may go untold while its reason is looked up.
+const REASON_WITHIN: Duration = Duration::from_millis(500);
 
 /// A place at the head of the queue.
 ///
@@ -198,7 +204,8 @@ async fn stand(
         return Ok(None);
     };
     while let Some((rival, read_at)) = patiently(|| rival(connection, mine)).await? {
-        wait_for_deletion(connection, rival, Revision(read_at.0 + 1)).await?;
+        // Either way the next look tells.
+        deleted(connection, rival, Revision(read_at.0 + 1)).await?;
     }
     let confirmed = patiently(|| own(connection, &key)).await?;
     Ok(confirmed.filter(|(created, _)| *created == mine).map(|(created, _)| (key, created)))
@@ -253,18 +260,20 @@ async fn rival(connection: &Connection, mine: Revision) -> Result<Option<(String
     Ok(Some((key_text(kv)?, Revision(read_at))))
 }
 
-/// Returns when the key may be gone, which the caller looks at again.
-async fn wait_for_deletion(connection: &Connection, key: String, from: Revision) -> Result<()> {
+/// Waits until the key is deleted; `false` if that cannot be told, because
+/// history was compacted meanwhile.
+async fn deleted(connection: &Connection, key: String, from: Revision) -> Result<bool> {
     let open = || watch::open(connection, Target::Key(key.clone()), from);
     let mut events = patiently(open).await?;
     while let Some(event) = events.next().await {
         match event {
             Ok(event) if event.kind == EventKind::Put => {}
-            Ok(_) | Err(Error::Compacted { .. }) => break,
+            Ok(_) => return Ok(true),
+            Err(Error::Compacted { .. }) => return Ok(false),
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Err(Error::Closed)
 }
 
 /// When the own key was created, and the revision at which that was read.
@@ -288,12 +297,12 @@ async fn guard(connection: Connection, leadership: Leadership) {
 async fn deletion(connection: &Connection, leadership: &Leadership) -> LostReason {
     let mut from = Revision(leadership.create_revision.0 + 1);
     loop {
-        match wait_for_deletion(connection, leadership.key.clone(), from).await {
-            Ok(()) => {}
+        match deleted(connection, leadership.key.clone(), from).await {
+            Ok(true) => break,
+            Ok(false) => {}
             Err(Error::Closed) => return LostReason::Shutdown,
             Err(error) => tracing::debug!(%error, "cannot watch the election key"),
         }
-        // The key may still be there: history was compacted, or access denied.
         match patiently(|| own(connection, &leadership.key)).await {
             Ok(Some((created, read_at))) if created == leadership.create_revision => {
                 from = Revision(read_at.0 + 1);
@@ -307,9 +316,9 @@ async fn deletion(connection: &Connection, leadership: &Leadership) -> LostReaso
             }
         }
     }
-    match is_alive(connection, leadership.lease_id).await {
-        Ok(false) => LostReason::LeaseExpired,
-        Ok(true) | Err(_) => LostReason::KeyDeleted,
+    match timeout(REASON_WITHIN, is_alive(connection, leadership.lease_id)).await {
+        Ok(Ok(false)) => LostReason::LeaseExpired,
+        _ => LostReason::KeyDeleted,
     }
 }
 
