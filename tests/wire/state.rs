@@ -3,6 +3,7 @@
 //! Each case gets a server of its own, and runs against all of them under the
 //! same name. What only one of them can show stands apart.
 
+mod accounts;
 mod cable;
 mod keys;
 mod leadership;
@@ -36,6 +37,7 @@ macro_rules! cases {
             keys::what_makes_no_sense_is_refused
             keys::a_key_that_is_not_text_is_named
             keys::a_closed_store_does_nothing
+            keys::a_channel_in_memory_will_do
             watches::a_write_after_the_return_is_seen
             watches::a_trailing_slash_means_a_prefix
             watches::history_is_replayed_from_a_revision

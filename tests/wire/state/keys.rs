@@ -1,8 +1,15 @@
 //! Keys, listings and transactions.
 
+use std::io;
+
 use etcd_client::PutOptions;
+use hyper_util::rt::TokioIo;
 use kat::ids::Revision;
 use kat::state::{Compare, Error, EtcdStore, Op, OpResult, StateStore, TxnResult};
+use tokio::io::{copy_bidirectional, duplex};
+use tokio::net::TcpStream;
+use tonic::transport::Endpoint;
+use tower::service_fn;
 
 use super::{Server, store, stranger};
 
@@ -183,4 +190,25 @@ pub(super) async fn a_closed_store_does_nothing(server: &mut Server) {
     assert_eq!(store.resign().await, Err(Error::Closed));
     assert!(matches!(store.watch("a", Revision(0)).await, Err(Error::Closed)));
     assert!(matches!(store.campaign("node-a", 15).await, Err(Error::Closed)));
+}
+
+/// As the agent reaches the store inside itself, but for the last few steps.
+pub(super) async fn a_channel_in_memory_will_do(server: &mut Server) {
+    let address = server.endpoint().strip_prefix("http://").unwrap().to_owned();
+    let connector = service_fn(move |_| {
+        let address = address.clone();
+        async move {
+            let (near, mut far) = duplex(64 * 1024);
+            let mut server = TcpStream::connect(address).await?;
+            tokio::spawn(async move { copy_bidirectional(&mut far, &mut server).await });
+            Ok::<_, io::Error>(TokioIo::new(near))
+        }
+    });
+    let channel = Endpoint::from_static("http://embedded").connect_with_connector_lazy(connector);
+    let store = EtcdStore::over(&channel);
+    let mut watch = store.watch("a", Revision(0)).await.unwrap();
+    let put = store.put("a", b"1").await.unwrap();
+    assert_eq!(super::next(&mut watch).await.kv.version, put);
+    store.campaign("node-a", 15).await.unwrap();
+    store.close().await.unwrap();
 }
