@@ -128,6 +128,11 @@ impl Log {
         engine.scan(ENTRIES, &(self.cut.0 + 1).to_be_bytes(), None, &mut |key, value| {
             let expected = self.last.0 + 1;
             match decode_entry(key, value) {
+                Ok(entry) if entry.index == expected && entry.term < self.last.1 => {
+                    let (before, term) = (self.last.1, entry.term);
+                    let terms = format!("term {term} is behind one of term {before}");
+                    failure = Some(format!("entry {expected} of {terms}"));
+                }
                 Ok(entry) if entry.index == expected => self.push(entry),
                 Ok(entry) => {
                     failure = Some(format!("entry {expected} is missing before {}", entry.index));
@@ -445,3 +450,6 @@ fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, String> {
     }
     codec::entry_to_raft(entry)
 }
+
+#[cfg(test)]
+mod tests;
