@@ -188,9 +188,13 @@ fn family_options() -> rocksdb::Options {
 fn damage(path: &str, why: &Error) -> Damage {
     let text = format!("{path}: {why}");
     match why.kind() {
-        ErrorKind::Corruption => Damage::Corrupt(text),
-        ErrorKind::IOError if text.contains("While lock file") => Damage::Locked(path.to_owned()),
+        ErrorKind::IOError if is_lock(&text) => Damage::Locked(path.to_owned()),
         ErrorKind::IOError => Damage::Io(text),
         _ => Damage::Corrupt(text),
     }
+}
+
+/// Whether another process, or this one, holds the engine's lock.
+fn is_lock(text: &str) -> bool {
+    text.contains("While lock file") || text.contains("lock hold by current process")
 }

@@ -1,0 +1,116 @@
+//! What may be asked of the store, and what it answers.
+//!
+//! An entry is read in two steps, because prost refuses what is nested too
+//! deeply: a command that cannot be decoded in whole still has an id, and
+//! whoever waits for it gets an answer.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::ids::{MemberId, ProposalId};
+use crate::proto::etcdserverpb as pb;
+use crate::proto::kat::log;
+
+/// One change, as the log holds it: etcd's own request.
+pub type Request = log::command::Request;
+
+/// Who asks. The default is nobody, which is right while authentication is off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The user's name.
+    pub user: String,
+    /// The auth revision at which the rights were last checked.
+    pub auth_revision: u64,
+}
+
+/// The answer to a command that was carried out. Headers carry the revision
+/// alone (sub-responses of a txn too); whoever answers adds the ids and the term.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To a put.
+    Put(pb::PutResponse),
+    /// To a deletion.
+    DeleteRange(pb::DeleteRangeResponse),
+    /// To a txn.
+    Txn(pb::TxnResponse),
+    /// To a compaction.
+    Compact(pb::CompactionResponse),
+    /// To a grant.
+    LeaseGrant(pb::LeaseGrantResponse),
+    /// To a revocation.
+    LeaseRevoke(pb::LeaseRevokeResponse),
+    /// To a checkpoint of leases.
+    LeaseCheckpoint(pb::LeaseCheckpointResponse),
+    /// To a question about alarms.
+    Alarm(pb::AlarmResponse),
+    /// To a command that only members propose.
+    Done,
+}
+
+/// The format of entries.
+const FORMAT: u32 = 1;
+
+/// The first bytes of an entry (`kat.log.Entry`): its format.
+pub fn begin_entry() -> Vec<u8> {
+    log::Entry { format: FORMAT, commands: Vec::new() }.encode_to_vec()
+}
+
+/// Appends a command to the bytes of an entry, or to an empty vector: the
+/// result is the encoded `commands` field, so that entries are concatenations.
+pub fn append_command(out: &mut Vec<u8>, id: ProposalId, caller: &Caller, request: Request) {
+    let command = log::Command {
+        id: Some(log::ProposalId { member: id.member.0, boot: id.boot, count: id.count }),
+        user: caller.user.clone(),
+        auth_revision: caller.auth_revision,
+        request: Some(request),
+    };
+    // Format 0 takes no bytes.
+    let entry = log::Entry { format: 0, commands: vec![command] };
+    entry.encode(out).expect("a vector grows");
+}
+
+/// An entry whose commands are still bytes.
+#[derive(Message)]
+struct Envelope {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    commands: Vec<Bytes>,
+}
+
+/// A command of which nothing is wanted but its name.
+#[derive(Message)]
+struct Named {
+    #[prost(message, optional, tag = "1")]
+    id: Option<log::ProposalId>,
+}
+
+/// The commands of an entry: the name of each, and what it asks, if that can be
+/// read at all.
+pub(super) fn read_entry(data: &Bytes) -> Vec<(ProposalId, Option<Request>)> {
+    if data.is_empty() {
+        return Vec::new();
+    }
+    let entry = Envelope::decode(data.clone()).expect("an entry of the log decodes");
+    assert!(
+        entry.format == FORMAT,
+        "an entry has format {}: a newer member wrote it",
+        entry.format
+    );
+    entry.commands.into_iter().map(read_command).collect()
+}
+
+fn read_command(bytes: Bytes) -> (ProposalId, Option<Request>) {
+    let Ok(command) = log::Command::decode(bytes.clone()) else {
+        let named = Named::decode(bytes).expect("a command of the log has a name");
+        return (name(named.id), None);
+    };
+    // Members that skip what they do not know would no longer be alike.
+    assert!(command.request.is_some(), "a command is unknown here: a newer member wrote it");
+    (name(command.id), command.request)
+}
+
+fn name(id: Option<log::ProposalId>) -> ProposalId {
+    let id = id.unwrap_or_default();
+    ProposalId { member: MemberId(id.member), boot: id.boot, count: id.count }
+}
