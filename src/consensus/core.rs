@@ -11,8 +11,8 @@
 //! before its own sync.
 
 use bytes::Bytes;
-use raft::eraftpb::EntryType;
-use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use raft::eraftpb::{Entry, EntryType, HardState};
+use raft::{Config, RawNode, ReadOnlyOption, StateRole, Storage as _};
 
 use super::codec;
 use super::log::{Identity, Log, LogWrite, Persisted};
@@ -102,7 +102,14 @@ pub struct Core {
     node: RawNode<Log>,
     /// The member and its boot, in the name of each of its rounds.
     asker: (u64, u64),
+    /// Index and term up to which the store was durable when it last said so.
+    durable: Option<(u64, u64)>,
     cut: Option<(u64, u64)>,
+    /// A commit index that the disk has not heard of: it can wait for company.
+    unwritten: Option<HardState>,
+    /// The last ready that was handed to the writer, and the last it reported.
+    handed: u64,
+    reported: u64,
     voters: usize,
 }
 
@@ -133,7 +140,16 @@ impl Core {
         };
         let node = RawNode::new(&config, log, &logger()).expect("the configuration is legal");
         let voters = node.raft.prs().conf().voters().ids().iter().count();
-        Core { node, asker, cut: None, voters }
+        Core {
+            node,
+            asker,
+            durable: None,
+            cut: None,
+            unwritten: None,
+            handed: 0,
+            reported: 0,
+            voters,
+        }
     }
 
     /// Whether nobody else has a vote.
@@ -197,15 +213,22 @@ impl Core {
         if let Some((index, term)) = persisted.last {
             self.node.mut_store().on_persisted(index, term);
         }
+        self.reported = self.reported.max(persisted.number);
         self.node.on_persist_ready(persisted.number);
     }
 
-    /// Drops the log up to and including `index`, which the store must hold
-    /// durably. Does nothing while there are other voters: they may still need
-    /// those entries, and no snapshot can be sent to them yet.
-    pub fn maybe_cut(&mut self, index: LogIndex) {
-        if self.is_sole_voter() && index.0 > self.node.store().cut() {
-            self.cut = Some(self.node.mut_store().cut_to(index.0));
+    /// The store holds everything up to and including `index` durably: the log
+    /// is cut where it was durable the last time, and so keeps between one and
+    /// two flushes of entries. Nothing is cut while there are other voters: they
+    /// may still need those entries, and no snapshot can be sent to them yet.
+    pub fn on_durable(&mut self, index: LogIndex) {
+        // Asked for now, while the entry is in memory.
+        let term = self.node.store().term(index.0).expect("what is applied is in the log");
+        let before = self.durable.replace((index.0, term));
+        if let Some(place) = before.filter(|place| place.0 > self.node.store().cut())
+            && self.is_sole_voter()
+        {
+            self.cut = Some(self.node.mut_store().cut_to(place));
         }
     }
 
@@ -243,7 +266,7 @@ impl Core {
             let (asker, round) = parse_round(&state.request_ctx);
             (asker == self.asker).then_some(ReadReady { round, index: LogIndex(state.index) })
         }));
-        turn.committed.extend(ready.take_committed_entries().into_iter().map(committed));
+        turn.committed.extend(ready.take_committed_entries().into_iter().map(Committed::from_raft));
         assert!(ready.snapshot().is_empty(), "no member of this version sends a snapshot");
         let hard_state = ready.hs().cloned();
         if let Some(hard_state) = &hard_state {
@@ -254,7 +277,7 @@ impl Core {
             number: ready.number(),
             replaces: self.node.mut_store().append(&entries),
             entries,
-            hard_state,
+            hard_state: hard_state.or(self.unwritten.take()),
             cut: None,
             sync: ready.must_sync(),
             messages: {
@@ -262,10 +285,33 @@ impl Core {
                 messages.into_iter().map(codec::message_from_raft).collect()
             },
         };
-        if write.sync || write.hard_state.is_some() || !write.messages.is_empty() {
-            turn.writes.push(write);
-        }
         self.node.advance_append_async(ready);
+        if write.sync || !write.messages.is_empty() {
+            self.handed = write.number;
+            turn.writes.push(write);
+            return;
+        }
+        // A commit index alone is not worth a write: what it says can be learnt
+        // again. It goes with the next one.
+        self.unwritten = write.hard_state;
+        if self.handed == self.reported {
+            // raft remembers each ready until it is reported, and the writer
+            // would not hear of this one.
+            self.node.on_persist_ready(write.number);
+        }
+    }
+}
+
+impl Committed {
+    /// # Panics
+    /// On what this version never proposes.
+    pub(super) fn from_raft(entry: Entry) -> Committed {
+        assert!(
+            entry.entry_type == EntryType::EntryNormal,
+            "entry {} changes the membership, which this version cannot",
+            entry.index
+        );
+        Committed { index: LogIndex(entry.index), term: Term(entry.term), data: entry.data }
     }
 }
 
@@ -275,13 +321,4 @@ fn parse_round(context: &[u8]) -> ((u64, u64), u64) {
     assert!(words.len() == 3 && rest.is_empty(), "names of rounds are ours: three words");
     let [member, boot, round] = [0, 1, 2].map(|at| u64::from_be_bytes(words[at]));
     ((member, boot), round)
-}
-
-fn committed(entry: raft::eraftpb::Entry) -> Committed {
-    assert!(
-        entry.entry_type == EntryType::EntryNormal,
-        "entry {} changes the membership, which this version cannot",
-        entry.index
-    );
-    Committed { index: LogIndex(entry.index), term: Term(entry.term), data: entry.data }
 }

@@ -24,6 +24,7 @@ use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::codec;
+use super::core::Committed;
 use crate::engine::{Batch, Engine, Family};
 use crate::ids::{ClusterId, LogIndex, MemberId, Term};
 use crate::proto::kat::peer;
@@ -161,6 +162,40 @@ impl Log {
         Ok(())
     }
 
+    /// Visits the entries behind `applied` that are known to be committed, as
+    /// they come from the disk: no more than one of them is in memory.
+    ///
+    /// # Errors
+    /// An entry that cannot be read.
+    pub fn replay(
+        &self,
+        applied: LogIndex,
+        visit: &mut dyn FnMut(Committed),
+    ) -> Result<(), Damaged> {
+        let (from, to) = (applied.0 + 1, self.hard_state.commit + 1);
+        let mut failure = None;
+        if from < to {
+            let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
+            self.engine.scan(ENTRIES, &from, Some(&to), &mut |key, value| {
+                match decode_entry(key, value) {
+                    Ok(entry) => visit(Committed::from_raft(entry)),
+                    Err(why) => failure = Some(Damaged(format!("an entry to replay: {why}"))),
+                }
+                if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The term of an entry that the log holds, or of the one where it is cut.
+    ///
+    /// # Errors
+    /// An index that is not in the log.
+    pub fn term_at(&self, index: LogIndex) -> Result<Term, Damaged> {
+        let term = self.term(index.0);
+        term.map(Term).map_err(|why| Damaged(format!("the term of entry {index}: {why}")))
+    }
+
     /// Whose log this is.
     pub fn identity(&self) -> Identity {
         self.identity
@@ -236,11 +271,10 @@ impl Log {
         }
     }
 
-    /// Forgets everything up to and including `index`; answers what [`persist`]
-    /// has to write.
-    pub(super) fn cut_to(&mut self, index: u64) -> (u64, u64) {
+    /// Forgets everything up to and including an entry, given by its index and
+    /// term; answers what [`persist`] has to write.
+    pub(super) fn cut_to(&mut self, (index, term): (u64, u64)) -> (u64, u64) {
         assert!(index <= self.persisted, "the log is cut only where it is on disk");
-        let term = self.term(index).expect("the log is cut inside itself");
         self.cut = (index, term);
         while self.tail.front().is_some_and(|entry| entry.index <= index) {
             let entry = self.tail.pop_front().expect("the tail has a first entry");

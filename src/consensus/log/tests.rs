@@ -84,7 +84,7 @@ fn a_log_that_was_cut_begins_behind_the_cut() {
     let engine = new_engine();
     let mut log = open(&engine, 1).unwrap();
     append(&mut log, &[(2, 1), (3, 2), (4, 2)]);
-    let cut = log.cut_to(3);
+    let cut = log.cut_to((3, 2));
     persist(&*engine, vec![LogWrite { cut: Some(cut), sync: true, ..LogWrite::default() }]);
     for log in [log, open(&engine, 3).unwrap()] {
         assert_eq!(held(&log), [(4, 2)]);
@@ -137,4 +137,26 @@ fn a_commit_beyond_the_last_entry_is_refused() {
     let write = LogWrite { hard_state: Some(hard_state), sync: true, ..LogWrite::default() };
     persist(&*engine, vec![write]);
     assert_eq!(refusal(&engine, 1), "raft log: it ends at 1, but 9 was committed");
+}
+
+#[test]
+fn a_replay_shows_what_is_committed_and_not_applied() {
+    let engine = new_engine();
+    let mut log = open(&engine, 1).unwrap();
+    append(&mut log, &[(2, 1), (3, 2), (4, 2), (5, 2)]);
+    let hard_state = Some(HardState { term: 2, commit: 4, ..HardState::default() });
+    persist(&*engine, vec![LogWrite { hard_state, sync: true, ..LogWrite::default() }]);
+    let replayed = |applied| {
+        let mut seen = Vec::new();
+        let log = open(&engine, applied).unwrap();
+        log.replay(LogIndex(applied), &mut |entry| seen.push((entry.index.0, entry.term.0)))
+            .unwrap();
+        seen
+    };
+    assert_eq!(replayed(1), [(2, 1), (3, 2), (4, 2)]);
+    assert_eq!(replayed(3), [(4, 2)]);
+    assert_eq!(replayed(4), []);
+    // A store may be ahead of the commit index, which is written when it suits.
+    assert_eq!(replayed(5), []);
+    assert_eq!(open(&engine, 3).unwrap().term_at(LogIndex(2)).unwrap(), Term(1));
 }

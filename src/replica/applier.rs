@@ -1,0 +1,138 @@
+//! [`Applier`]: committed entries → store → answers, events.
+
+use std::sync::Arc;
+
+use super::compactor::Compactor;
+use super::failure::Failure;
+use super::shared::Shared;
+use crate::consensus::Committed;
+use crate::ids::Revision;
+use crate::store::{Answer, Applied, LeaseChange, Reply, Store};
+
+/// Bytes of committed entries that wait for the applier. Beyond, a raft leader
+/// refuses proposals as too many requests, and a follower drops appends, which
+/// its raft leader sends again.
+pub(super) const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of applied entries behind which the state is flushed: what a crash
+/// makes a restart replay, and about what the log holds twice.
+const UNFLUSHED_BYTES_MAX: usize = 64 << 20;
+
+/// The only owner of the store.
+pub struct Applier {
+    store: Store,
+    shared: Arc<Shared>,
+    compactor: Compactor,
+    unflushed: usize,
+}
+
+/// What an entry takes in the queue, its bytes aside.
+const ENTRY_OVERHEAD: usize = 64;
+
+/// The weight of an entry on its way through the applier.
+pub(super) fn weight(entry: &Committed) -> usize {
+    entry.data.len() + ENTRY_OVERHEAD
+}
+
+impl Applier {
+    pub(super) fn new(store: Store, shared: Arc<Shared>) -> Applier {
+        let compactor = Compactor::new(&shared.reader);
+        Applier { store, shared, compactor, unflushed: 0 }
+    }
+
+    /// Applies entries in order, completes the waiters, publishes events.
+    pub fn turn(&mut self, entries: Vec<Committed>) {
+        for entry in entries {
+            self.apply(&entry);
+            self.unflushed += weight(&entry);
+            self.shared.progress.settle(weight(&entry));
+        }
+    }
+
+    /// A slice of background compaction, if there is any; whether there is more.
+    pub fn maybe_purge(&mut self) -> bool {
+        if self.compactor.maybe_purge(&mut self.store) {
+            self.shared.progress.ring();
+        }
+        let settling = std::mem::take(&mut *self.shared.settling.lock());
+        if !settling.is_empty() {
+            self.store.settle();
+        }
+        for waiter in settling {
+            // Whoever gave up in the meantime does not mind.
+            waiter.send(()).ok();
+        }
+        self.compactor.is_behind()
+    }
+
+    /// Whether a slice of compaction or a flush is due.
+    pub(super) fn has_chores(&self) -> bool {
+        self.compactor.is_behind() || self.unflushed >= UNFLUSHED_BYTES_MAX
+    }
+
+    /// Whether so much was applied that the state should be flushed; says so
+    /// once.
+    pub(super) fn take_flush_due(&mut self) -> bool {
+        let is_due = self.unflushed >= UNFLUSHED_BYTES_MAX;
+        if is_due {
+            self.unflushed = 0;
+        }
+        is_due
+    }
+
+    fn apply(&mut self, entry: &Committed) {
+        let shared = &self.shared;
+        let began = shared.now();
+        let applied = self.store.apply(entry.index, entry.term, &entry.data);
+        let now = shared.now();
+        shared.counters.applies.observe(now.saturating_sub(began).as_secs_f64());
+        self.count(&applied);
+        if applied.compacted {
+            self.compactor.on_compacted();
+        }
+        if !applied.leases.is_empty() {
+            shared.lessor.on_applied(&applied.leases, now);
+        }
+        if shared.progress.on_applied(entry.index, entry.term) {
+            // Who leads since this term may now keep the clock of leases.
+            shared.inbox.nudge();
+        }
+        if !applied.answers.is_empty() {
+            let ours = applied.answers.into_iter().filter(|answer| self.is_ours(answer));
+            shared.pending.complete(
+                ours.map(|Answer { id, outcome }| (id.count, outcome.map_err(Failure::Rejected))),
+            );
+        }
+        if !applied.changes.is_empty() {
+            shared.watchers.publish(applied.changes, Revision(shared.reader.revision()));
+        }
+    }
+
+    /// Whether somebody may wait here for an answer: not if an earlier run of
+    /// this member was asked.
+    fn is_ours(&self, answer: &Answer) -> bool {
+        answer.id.member == self.shared.identity.member && answer.id.boot == self.shared.boot
+    }
+
+    fn count(&self, applied: &Applied) {
+        let counters = &self.shared.counters;
+        for answer in &applied.answers {
+            match answer.outcome {
+                Ok(Reply::DeleteRange(_)) => counters.deletes.inc(),
+                Ok(Reply::Txn(_)) => counters.txns.inc(),
+                _ => {}
+            }
+        }
+        let events = applied.changes.iter().flat_map(|changes| &changes.events);
+        let (deleted, put): (Vec<_>, Vec<_>) = events.partition(|event| event.deleted);
+        counters.puts.inc_by(put.len() as u64);
+        counters.events.inc_by((put.len() + deleted.len()) as u64);
+        for change in &applied.leases {
+            match change {
+                LeaseChange::Granted(..) => counters.leases_granted.inc(),
+                LeaseChange::Ended(_) => counters.leases_revoked.inc(),
+                LeaseChange::Checkpointed(..) => {}
+            }
+        }
+    }
+}
