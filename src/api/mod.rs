@@ -1,1 +1,41 @@
-//! See `src/lib.rs`.
+//! etcd's face, thin: one file per gRPC service.
+//!
+//! A connection ends up in [`Api`] (`server.rs`), which tells HTTP/1.1 from
+//! HTTP/2 by its first bytes. What is HTTP/1.1 goes to `http.rs`; what is
+//! HTTP/2 is gRPC, and passes the front desk (`front.rs`): which call is it,
+//! who asks (`caller.rs`), how is it counted (`calls.rs`, `metrics.rs`), what
+//! ends it. Behind it stand the services, one file each; the most frequent
+//! calls get there by a short way (`unary.rs`), all others through tonic. A
+//! service checks the shape of a request (`check.rs`), hands it to the replica,
+//! and fills in the header of the reply (`member.rs`). Locks and elections are
+//! no more than clients of the keys, who wait in a `queue.rs`.
+//!
+//! - A request that is refused for its shape has cost nothing but its parsing.
+//! - Every refusal is a row of one table (`status.rs`), in etcd's exact words.
+//! - Nothing here decides what a request does to the data: that is the store's.
+
+mod auth;
+mod caller;
+mod calls;
+mod check;
+mod cluster;
+mod connection;
+mod election;
+mod front;
+mod health;
+mod http;
+mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+mod member;
+mod metrics;
+mod queue;
+mod ranges;
+mod server;
+mod shards;
+mod status;
+mod unary;
+mod watch;
+
+pub use self::server::{Api, Options};

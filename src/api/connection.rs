@@ -1,0 +1,183 @@
+//! One connection: which protocol it speaks, how long it may take to say so,
+//! and how it ends.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use prometheus::IntCounter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
+
+use super::front::Front;
+use super::server::{Options, Services};
+
+/// How long a connection may take to show which protocol it speaks, and an
+/// HTTP/1.1 request for its headers: those who do not know are cut off.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long requests under way may take to finish when the server stops.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The bytes that begin HTTP/2.
+const PREFACE_BYTES: u64 = 24;
+
+/// Unread bytes of one stream; a larger message is read as it comes.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Unread bytes of all streams of a connection; then the client waits.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Metadata of one request; more is refused by the protocol.
+const HEADERS_BYTES_MAX: u32 = 64 << 10;
+
+/// Streams that a client has opened and reset before we looked at them; a
+/// client with more of them is cut off. Honest clients cancel many at once.
+const RESETS_MAX: usize = 4096;
+
+/// A client that is silent for this long is asked whether it lives.
+const PING_EVERY: Duration = Duration::from_secs(2 * 3600);
+
+/// How long it may take to answer that.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How connections speak.
+pub(super) fn protocol(options: &Options) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(options.streams_max)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .auto_date_header(false);
+    builder
+}
+
+/// Serves a connection until it closes, or `stop` and a moment longer.
+pub(super) async fn serve<I>(services: Arc<Services>, io: I, stop: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let front = Arc::new(Front::new(Arc::clone(&services), stop.clone()));
+    let metrics = &services.member.metrics;
+    let heard = Arc::new(AtomicU64::new(0));
+    let io = Metered {
+        io,
+        received: metrics.received_bytes.clone(),
+        sent: metrics.sent_bytes.clone(),
+        heard: Arc::clone(&heard),
+        has_sent: false,
+    };
+    let service = service_fn(move |request| {
+        let front = Arc::clone(&front);
+        async move { Ok::<_, Infallible>(front.answer(request).await) }
+    });
+    let connection = services.protocol.serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    let silence = async {
+        tokio::time::sleep(HANDSHAKE_TIMEOUT).await;
+        if heard.load(Ordering::Relaxed) >= PREFACE_BYTES {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = silence => return,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(DRAIN_TIMEOUT, connection).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// Counts bytes on their way.
+struct Metered<I> {
+    io: I,
+    received: IntCounter,
+    sent: IntCounter,
+    /// Bytes received on this connection.
+    heard: Arc<AtomicU64>,
+    /// Whether anything was sent on it yet.
+    has_sent: bool,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Metered<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        let bytes = (buffer.filled().len() - before) as u64;
+        self.received.inc_by(bytes);
+        self.heard.fetch_add(bytes, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl<I: AsyncWrite + Unpin> Metered<I> {
+    fn count(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.has_sent = true;
+        if let Poll::Ready(Ok(bytes)) = &polled {
+            self.sent.inc_by(*bytes as u64);
+        }
+        polled
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.count(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.count(polled)
+    }
+
+    /// Before it has sent anything, h2 asks in order to know from which size on
+    /// a message is not copied behind those before it, but ends the write: 256
+    /// bytes where writes are vectored, 1 KiB where not. Most answers are less
+    /// than the one and many more than the other, and a write each is what they
+    /// would cost.
+    fn is_write_vectored(&self) -> bool {
+        self.has_sent && self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,444 @@
+//! [`Front`]: the desk that every call passes, and what is true of all calls.
+//!
+//! It finds the call of a path, refuses what the metadata forbids, counts, and
+//! sees to the ends that calls do not choose: the caller's deadline, the loss
+//! of the raft leader for those who asked not to outlive it, the stop of the
+//! server. It knows nothing of what a call does.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use prometheus::IntCounter;
+use tokio_util::sync::CancellationToken;
+use tonic::codegen::Service as _;
+use tonic::{Code, Status};
+
+use super::caller::{ACCEPT_ENCODING, Metadata};
+use super::calls::{Call, Direct, Found, Kind, Service};
+use super::member::Member;
+use super::server::Services;
+use super::status::{self, Refusal};
+use super::unary::{self, Body};
+
+/// Election timeouts without a raft leader after which streams end that asked
+/// for one.
+const LEADERLESS_MAX: u32 = 3;
+
+const GRPC_STATUS: &str = "grpc-status";
+
+/// The desk of one connection.
+pub(super) struct Front {
+    services: Arc<Services>,
+    stop: CancellationToken,
+    /// The version of the client at the other end, once it has said so.
+    client: OnceLock<Client>,
+}
+
+/// A connection has one client, as a rule.
+struct Client {
+    version: String,
+    unary: IntCounter,
+    stream: IntCounter,
+}
+
+type Answer = http::Response<Body>;
+
+impl Front {
+    /// A desk that closes with `stop`.
+    pub(super) fn new(services: Arc<Services>, stop: CancellationToken) -> Front {
+        Front { services, stop, client: OnceLock::new() }
+    }
+
+    /// Answers any request.
+    pub(super) async fn answer(&self, request: http::Request<Incoming>) -> Answer {
+        if request.version() != http::Version::HTTP_2 {
+            return Box::pin(self.services.answer_http(request)).await;
+        }
+        let metadata = Metadata::read(request.headers());
+        if let Some(refused) = refuse_form(&request, &metadata) {
+            return refused;
+        }
+        let path = request.uri().path();
+        let call = match self.services.member.metrics.calls.find(path) {
+            Found::Call(call) => Arc::clone(call),
+            Found::Service => return status::unknown(path, true).into_http(),
+            Found::Nothing => return status::unknown(path, false).into_http(),
+        };
+        call.started.inc();
+        let open = Open { call, is_ended: false };
+        if let Err(refusal) = self.admit(&metadata, open.call.kind) {
+            return open.refuse(refusal);
+        }
+        let wishes = Wishes { timeout: metadata.timeout, wants_leader: metadata.wants_leader };
+        if open.call.kind == Kind::Unary {
+            open.call.received.inc();
+            let direct = open.call.direct.filter(|_| metadata.is_plain());
+            return match direct {
+                Some(direct) => {
+                    let work = self.services.call_directly(direct, request);
+                    self.unary(open, work, wishes.timeout).await
+                }
+                None => {
+                    let request = answer_in_kind(request);
+                    let work = self.services.call(open.call.service, request);
+                    Box::pin(self.unary(open, work, wishes.timeout)).await
+                }
+            };
+        }
+        Box::pin(self.stream(open, answer_in_kind(request), wishes)).await
+    }
+
+    fn admit(&self, metadata: &Metadata<'_>, kind: Kind) -> Result<(), Refusal> {
+        let version = metadata.version()?;
+        let metrics = &self.services.member.metrics;
+        let client = self.client.get_or_init(|| Client {
+            version: version.to_owned(),
+            unary: metrics.client(Kind::Unary, version),
+            stream: metrics.client(Kind::BidiStream, version),
+        });
+        match kind {
+            _ if client.version != version => metrics.client(kind, version).inc(),
+            Kind::Unary => client.unary.inc(),
+            Kind::ServerStream | Kind::BidiStream => client.stream.inc(),
+        }
+        let has_leader = || self.services.member.replica.standing().leader.is_some();
+        if metadata.wants_leader && !has_leader() { Err(status::NO_LEADER) } else { Ok(()) }
+    }
+
+    async fn unary(
+        &self,
+        open: Open,
+        work: impl Future<Output = Answer>,
+        timeout: Option<Duration>,
+    ) -> Answer {
+        let began = open.call.is_timed().then(Instant::now);
+        let answer = match timeout {
+            None => work.await,
+            Some(timeout) => match tokio::time::timeout(timeout, work).await {
+                Ok(answer) => answer,
+                Err(_elapsed) => return open.refuse(status::DEADLINE_EXCEEDED),
+            },
+        };
+        let (answer, code) = self.read(answer);
+        if let Some(began) = began {
+            open.call.took(began.elapsed(), code == Code::Ok);
+        }
+        if code == Code::Ok {
+            open.call.sent.inc();
+        }
+        open.end(code);
+        answer
+    }
+
+    async fn stream(&self, open: Open, request: http::Request<Incoming>, wishes: Wishes) -> Answer {
+        if open.call.kind == Kind::ServerStream {
+            open.call.received.inc();
+        }
+        let answer = self.services.call(open.call.service, request).await;
+        if answer.headers().contains_key(GRPC_STATUS) {
+            let (answer, code) = self.read(answer);
+            open.end(code);
+            return answer;
+        }
+        let member = Arc::clone(&self.services.member);
+        let end = Box::pin(end_of_stream(member, self.stop.clone(), wishes));
+        answer.map(|body| {
+            let streamed = Streamed { body, end: Some(end), open: Some(open) };
+            Body::Other(tonic::body::Body::new(streamed))
+        })
+    }
+
+    /// The code of an answer that carries no stream; the decoder's words become
+    /// those of etcd's gRPC library.
+    fn read(&self, answer: Answer) -> (Answer, Code) {
+        let Some(status) = answer
+            .headers()
+            .contains_key(GRPC_STATUS)
+            .then(|| Status::from_header_map(answer.headers()))
+            .flatten()
+        else {
+            return (answer, Code::Ok);
+        };
+        let text = status.message().to_owned();
+        let status = status::decoding(status, self.services.member.message_bytes_max());
+        let code = status.code();
+        if status.message() == text { (answer, code) } else { (status.into_http(), code) }
+    }
+}
+
+/// What a caller wants of the end of its call.
+struct Wishes {
+    timeout: Option<Duration>,
+    wants_leader: bool,
+}
+
+/// A call under way. When it is dropped, its caller has gone away.
+struct Open {
+    call: Arc<Call>,
+    is_ended: bool,
+}
+
+impl Open {
+    fn end(mut self, code: Code) {
+        self.is_ended = true;
+        self.call.ended(code);
+    }
+
+    fn refuse(self, refusal: Refusal) -> Answer {
+        let status = Status::from(refusal);
+        self.end(status.code());
+        status.into_http()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.call.ended(Code::Cancelled);
+        }
+    }
+}
+
+/// Requests that are not gRPC's, or compressed in a form that nobody knows.
+fn refuse_form(request: &http::Request<Incoming>, metadata: &Metadata<'_>) -> Option<Answer> {
+    if request.method() != http::Method::POST || !metadata.is_grpc {
+        let mut answer: Answer = if metadata.is_grpc {
+            Status::internal("a call is a POST").into_http()
+        } else {
+            Status::invalid_argument("invalid gRPC request content-type").into_http()
+        };
+        *answer.status_mut() = if metadata.is_grpc {
+            http::StatusCode::METHOD_NOT_ALLOWED
+        } else {
+            http::StatusCode::UNSUPPORTED_MEDIA_TYPE
+        };
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        return Some(answer);
+    }
+    let encoding = metadata.encoding?;
+    if encoding == b"gzip" || encoding == b"identity" {
+        return None;
+    }
+    let encoding = String::from_utf8_lossy(encoding);
+    let text = format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
+    Some(Status::unimplemented(text).into_http())
+}
+
+/// As etcd does: answers are compressed when their requests are.
+fn answer_in_kind(mut request: http::Request<Incoming>) -> http::Request<Incoming> {
+    let metadata = Metadata::read(request.headers());
+    if metadata.is_gzip() {
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    } else if metadata.has_accept_encoding {
+        request.headers_mut().remove(ACCEPT_ENCODING);
+    }
+    request
+}
+
+/// Returns when a stream has to end though neither side ended it.
+async fn end_of_stream(member: Arc<Member>, stop: CancellationToken, wishes: Wishes) -> Refusal {
+    let deadline = async {
+        match wishes.timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let leaderless = async {
+        if !wishes.wants_leader {
+            return std::future::pending().await;
+        }
+        let mut missed = 0;
+        while missed < LEADERLESS_MAX {
+            tokio::time::sleep(member.options.election_timeout).await;
+            let has_leader = member.replica.standing().leader.is_some();
+            missed = if has_leader { 0 } else { missed + 1 };
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => status::STOPPED,
+        () = deadline => status::DEADLINE_EXCEEDED,
+        () = leaderless => status::NO_LEADER,
+    }
+}
+
+/// The body of a stream, which may have to end early.
+struct Streamed {
+    body: Body,
+    end: Option<Pin<Box<dyn Future<Output = Refusal> + Send>>>,
+    open: Option<Open>,
+}
+
+impl Streamed {
+    fn close(&mut self, code: Code) {
+        self.end = None;
+        if let Some(open) = self.open.take() {
+            open.end(code);
+        }
+    }
+}
+
+impl HttpBody for Streamed {
+    type Data = Bytes;
+    type Error = Status;
+
+    /// The end is looked for only when there is nothing to send, so that it
+    /// costs a busy stream nothing; a stop that meets a stream which is never
+    /// quiet closes the connection a second later.
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        let status = Status::from_header_map(trailers);
+                        self.close(status.map_or(Code::Ok, |status| status.code()));
+                    }
+                }
+                Some(Err(status)) => self.close(status.code()),
+                None => self.close(Code::Ok),
+            }
+            return Poll::Ready(frame);
+        }
+        let Some(end) = &mut self.end else { return Poll::Pending };
+        let Poll::Ready(refusal) = end.as_mut().poll(cx) else { return Poll::Pending };
+        let status = Status::from(refusal);
+        self.close(status.code());
+        // What feeds the stream goes now, not when the client has read the end.
+        self.body = Body::End;
+        let mut trailers = http::HeaderMap::new();
+        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Services {
+    /// Hands a request to whoever carries it out.
+    async fn call(&self, service: Service, request: http::Request<Incoming>) -> Answer {
+        let Ok(answer) = match service {
+            Service::Kv => self.kv.clone().call(request),
+            Service::Watch => self.watch.clone().call(request),
+            Service::Lease => self.lease.clone().call(request),
+            Service::Cluster => self.cluster.clone().call(request),
+            Service::Maintenance => self.maintenance.clone().call(request),
+            Service::Auth => self.auth.clone().call(request),
+            Service::Health => self.health.clone().call(request),
+            Service::Lock => self.lock.clone().call(request),
+            Service::Election => self.election.clone().call(request),
+        }
+        .await;
+        answer.map(Body::Other)
+    }
+
+    async fn call_directly(&self, call: Direct, request: http::Request<Incoming>) -> Answer {
+        self.exchange(call, request.into_body()).await.unwrap_or_else(Status::into_http)
+    }
+
+    async fn exchange(&self, call: Direct, body: Incoming) -> Result<Answer, Status> {
+        let bytes_max = self.member.message_bytes_max();
+        let keys = &self.keys;
+        Ok(match call {
+            Direct::Put => unary::answer(&keys.put(unary::receive(body, bytes_max).await?).await?),
+            Direct::Range => {
+                unary::answer_range(keys.range(unary::receive(body, bytes_max).await?).await?)
+            }
+            Direct::Txn => unary::answer(&keys.txn(unary::receive(body, bytes_max).await?).await?),
+            Direct::DeleteRange => {
+                unary::answer(&keys.delete_range(unary::receive(body, bytes_max).await?).await?)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Registry, TextEncoder};
+
+    use super::super::calls::Calls;
+    use super::*;
+
+    fn streamed(registry: &Registry, body: Body, end: Option<Refusal>) -> Streamed {
+        let call = Calls::new(registry).get("/etcdserverpb.Watch/Watch");
+        let end = async move {
+            match end {
+                Some(refusal) => refusal,
+                None => std::future::pending().await,
+            }
+        };
+        let open = Open { call, is_ended: false };
+        Streamed { body, end: Some(Box::pin(end)), open: Some(open) }
+    }
+
+    fn next(body: &mut Streamed) -> Poll<Option<Frame<Bytes>>> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        Pin::new(body).poll_frame(&mut cx).map(|frame| frame.map(Result::unwrap))
+    }
+
+    fn quiet() -> Body {
+        struct Quiet;
+        impl HttpBody for Quiet {
+            type Data = Bytes;
+            type Error = Status;
+            fn poll_frame(
+                self: Pin<&mut Self>,
+                _cx: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+                Poll::Pending
+            }
+        }
+        Body::Other(tonic::body::Body::new(Quiet))
+    }
+
+    fn ended(registry: &Registry) -> Vec<String> {
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let code = |line: &str| {
+            let (_, code) = line.strip_prefix("grpc_server_handled_total")?.split_once('"')?;
+            line.ends_with(" 1").then(|| code.split('"').next().unwrap().to_owned())
+        };
+        text.lines().filter_map(code).collect()
+    }
+
+    #[test]
+    fn a_quiet_stream_ends_with_the_server() {
+        let registry = Registry::new();
+        let mut body = streamed(&registry, quiet(), Some(status::STOPPED));
+        let Poll::Ready(Some(frame)) = next(&mut body) else { panic!("it goes on") };
+        let trailers = frame.into_trailers().unwrap();
+        let status = Status::from_header_map(&trailers).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, status::STOPPED.text()));
+        assert!(matches!(next(&mut body), Poll::Ready(None)));
+        assert_eq!(ended(&registry), ["Unavailable"]);
+    }
+
+    #[test]
+    fn a_stream_that_its_client_leaves_was_cancelled() {
+        let registry = Registry::new();
+        let mut body = streamed(&registry, quiet(), None);
+        assert!(next(&mut body).is_pending());
+        drop(body);
+        assert_eq!(ended(&registry), ["Canceled"]);
+    }
+
+    #[test]
+    fn a_stream_that_ends_by_itself_is_counted_by_its_own_code() {
+        let registry = Registry::new();
+        let mut body = streamed(&registry, Body::Success, Some(status::STOPPED));
+        assert!(matches!(next(&mut body), Poll::Ready(Some(_))));
+        assert!(matches!(next(&mut body), Poll::Ready(None)));
+        drop(body);
+        assert_eq!(ended(&registry), ["OK"]);
+    }
+}

@@ -1,0 +1,121 @@
+//! Lease: time limits to which keys are attached.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::calls::Call;
+use super::check;
+use super::member::{Member, expect_reply};
+use super::status;
+use crate::ids::LeaseId;
+use crate::proto::etcdserverpb as pb;
+use crate::proto::etcdserverpb::lease_server::Lease;
+use crate::store;
+
+/// The service.
+pub(super) struct Leases {
+    member: Arc<Member>,
+    call: Arc<Call>,
+}
+
+impl Leases {
+    /// Over this member.
+    pub(super) fn new(member: Arc<Member>) -> Leases {
+        let call = member.metrics.calls.get("/etcdserverpb.Lease/LeaseKeepAlive");
+        Leases { member, call }
+    }
+}
+
+type Renewals = Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Lease for Leases {
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let mut grant = request.into_inner();
+        self.member.has_space(&store::Request::LeaseGrant(grant)).await?;
+        check::lease_grant(&grant)?;
+        grant.ttl = grant.ttl.max(self.member.options.lease_ttl_min);
+        if grant.id == 0 {
+            grant.id = any_id();
+        }
+        let request = store::Request::LeaseGrant(grant);
+        let mut reply = expect_reply!(self.member.propose(request).await?, LeaseGrant);
+        self.member.sign(&mut reply.header);
+        Ok(Response::new(reply))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let request = store::Request::LeaseRevoke(request.into_inner());
+        let mut reply = expect_reply!(self.member.propose(request).await?, LeaseRevoke);
+        self.member.sign(&mut reply.header);
+        Ok(Response::new(reply))
+    }
+
+    type LeaseKeepAliveStream = Renewals;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Renewals>, Status> {
+        let state = (request.into_inner(), Arc::clone(&self.member), Arc::clone(&self.call));
+        let renewals = stream::try_unfold(state, |(mut requests, member, call)| async move {
+            let request = requests.message().await;
+            let bytes_max = member.message_bytes_max();
+            let request = request.map_err(|error| status::decoding(error, bytes_max))?;
+            let Some(pb::LeaseKeepAliveRequest { id }) = request else { return Ok(None) };
+            call.received.inc();
+            // Before the renewal: at this revision the lease was still alive.
+            let header = member.header_now();
+            let ttl = member.replica.keep_alive(LeaseId(id)).await?;
+            call.sent.inc();
+            let response = pb::LeaseKeepAliveResponse { header, id, ttl };
+            Ok(Some((response, (requests, member, call))))
+        });
+        Ok(Response::new(Box::pin(renewals)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let remaining = self.member.replica.time_to_live(LeaseId(id)).await?;
+        let mut response =
+            pb::LeaseTimeToLiveResponse { id, ttl: -1, ..pb::LeaseTimeToLiveResponse::default() };
+        if let Some(remaining) = remaining {
+            response.ttl = i64::try_from(remaining.left.as_secs()).unwrap_or(i64::MAX);
+            response.granted_ttl = remaining.granted;
+            if keys && let Some(lease) = self.member.reader().lease(LeaseId(id)) {
+                response.keys = lease.keys;
+            }
+        }
+        response.header = self.member.header_now();
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        _request: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        let leases = self.member.replica.leases();
+        let leases = leases.into_iter().map(|LeaseId(id)| pb::LeaseStatus { id }).collect();
+        let header = self.member.header_now();
+        Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
+    }
+}
+
+/// Any positive number.
+pub(super) fn any_id() -> i64 {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    // A UUID has fixed bits, at different places in its halves.
+    ((high ^ low.rotate_left(32)) >> 1).cast_signed().max(1)
+}

@@ -1,0 +1,167 @@
+//! Maintenance: what an operator asks of one member.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream;
+use tonic::{Request, Response, Status};
+
+use super::member::{Member, STORAGE_VERSION, VERSION, aside, expect_reply};
+use super::status;
+use crate::ids::MemberId;
+use crate::proto::etcdserverpb as pb;
+use crate::proto::etcdserverpb::maintenance_server::Maintenance;
+use crate::store;
+
+/// How often a leadership that is being handed over is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The service.
+pub(super) struct Upkeep {
+    member: Arc<Member>,
+}
+
+impl Upkeep {
+    /// Over this member.
+    pub(super) fn new(member: Arc<Member>) -> Upkeep {
+        Upkeep { member }
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for Upkeep {
+    async fn alarm(
+        &self,
+        request: Request<pb::AlarmRequest>,
+    ) -> Result<Response<pb::AlarmResponse>, Status> {
+        let request = store::Request::Alarm(request.into_inner());
+        let mut reply = expect_reply!(self.member.propose(request).await?, Alarm);
+        self.member.sign(&mut reply.header);
+        Ok(Response::new(reply))
+    }
+
+    async fn status(
+        &self,
+        _request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        let reader = self.member.reader();
+        let standing = self.member.replica.standing();
+        let sizes = reader.sizes();
+        let me = self.member.replica.identity().member.0;
+        Ok(Response::new(pb::StatusResponse {
+            header: self.member.header_now(),
+            version: VERSION.to_owned(),
+            db_size: sizes.total,
+            leader: standing.leader.map_or(0, |leader| leader.0),
+            raft_index: standing.commit.0,
+            raft_term: standing.term.0,
+            raft_applied_index: standing.applied.0,
+            errors: errors(standing.leader, &reader.alarms()),
+            db_size_in_use: sizes.in_use,
+            is_learner: reader.members().iter().any(|m| m.id == me && m.is_learner),
+            storage_version: reader
+                .cluster_version()
+                .map_or(String::new(), |_| STORAGE_VERSION.to_owned()),
+            db_size_quota: sizes.quota,
+            downgrade_info: Some(pb::DowngradeInfo::default()),
+        }))
+    }
+
+    async fn defragment(
+        &self,
+        _request: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        let _running = self.member.metrics.defragments.begin();
+        self.member.replica.defragment().await;
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
+    }
+
+    async fn hash(
+        &self,
+        _request: Request<pb::HashRequest>,
+    ) -> Result<Response<pb::HashResponse>, Status> {
+        let timer = self.member.metrics.hashes.start_timer();
+        let reader = self.member.reader().clone();
+        let hash = aside(move || reader.hash()).await?;
+        timer.observe_duration();
+        Ok(Response::new(pb::HashResponse { header: self.member.header_now(), hash }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        let timer = self.member.metrics.revision_hashes.start_timer();
+        let reader = self.member.reader().clone();
+        let revision = request.into_inner().revision;
+        let hashed = aside(move || reader.hash_kv(revision)).await??;
+        timer.observe_duration();
+        Ok(Response::new(pb::HashKvResponse {
+            header: self.member.header_now(),
+            hash: hashed.hash,
+            compact_revision: hashed.compact_revision,
+            hash_revision: hashed.revision,
+        }))
+    }
+
+    type SnapshotStream = stream::Empty<Result<pb::SnapshotResponse, Status>>;
+
+    async fn snapshot(
+        &self,
+        _request: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(status::not_yet("snapshots"))
+    }
+
+    /// Waits for as long as the caller does.
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        let target = MemberId(request.into_inner().target_id);
+        let replica = &self.member.replica;
+        if !replica.standing().is_leader {
+            return Err(status::NOT_LEADER.into());
+        }
+        if !self.member.reader().voters().contains(&target) {
+            return Err(status::BAD_LEADER_TRANSFEREE.into());
+        }
+        if target != replica.identity().member {
+            replica.transfer_leader(target);
+        }
+        while replica.standing().leader != Some(target) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(Response::new(pb::MoveLeaderResponse { header: None }))
+    }
+
+    async fn downgrade(
+        &self,
+        _request: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        Err(status::not_yet("downgrades"))
+    }
+}
+
+/// What is wrong with this member, as Status tells it.
+fn errors(leader: Option<MemberId>, alarms: &[pb::AlarmMember]) -> Vec<String> {
+    let lost = leader.is_none().then(|| status::NO_LEADER.text().to_owned());
+    let alarms = alarms.iter().map(|alarm| {
+        let kind = alarm.alarm().as_str_name();
+        format!("memberID:{} alarm:{kind}", alarm.member_id)
+    });
+    lost.into_iter().chain(alarms).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_a_missing_leader_before_the_alarms() {
+        let alarms = [pb::AlarmMember { member_id: 7, alarm: pb::AlarmType::Nospace as i32 }];
+        let told = errors(None, &alarms);
+        assert_eq!(told, ["etcdserver: no leader", "memberID:7 alarm:NOSPACE"]);
+        assert!(errors(Some(MemberId(7)), &[]).is_empty());
+    }
+}

@@ -1,0 +1,251 @@
+//! [`Api`]: listeners, HTTP and gRPC on one port, graceful stop.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt as _;
+
+use super::auth::Accounts;
+use super::cluster::Members;
+use super::connection::{self, DRAIN_TIMEOUT, protocol};
+use super::election::Elections;
+use super::health::Pulse;
+use super::http;
+use super::kv::Keys;
+use super::lease::Leases;
+use super::lock::Locks;
+use super::maintenance::Upkeep;
+use super::member::Member;
+use super::metrics::Metrics;
+use super::shards::Shards;
+use super::unary::Body;
+use super::watch::Watches;
+use crate::proto::etcdserverpb::auth_server::AuthServer;
+use crate::proto::etcdserverpb::cluster_server::ClusterServer;
+use crate::proto::etcdserverpb::kv_server::KvServer;
+use crate::proto::etcdserverpb::lease_server::LeaseServer;
+use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use crate::proto::etcdserverpb::watch_server::WatchServer;
+use crate::proto::health::health_server::HealthServer;
+use crate::proto::v3electionpb::election_server::ElectionServer;
+use crate::proto::v3lockpb::lock_server::LockServer;
+use crate::replica::Replica;
+
+/// How long to leave a listener alone that cannot accept: as a rule there are
+/// no file descriptors left, and connections must close first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes on their way through memory in each direction; then the sender waits.
+const MEMORY_BYTES: usize = 256 << 10;
+
+/// What an operator may set; the defaults are etcd's.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The largest encoded proposal; a message may be 512 KiB larger.
+    pub request_bytes_max: usize,
+    /// Operations in each list of a txn.
+    pub txn_ops_max: usize,
+    /// How often quiet watchers that asked for it are told of progress.
+    pub progress_every: Duration,
+    /// HTTP/2 streams per connection.
+    pub streams_max: u32,
+    /// Seconds of the shortest lease: one and a half election timeouts.
+    pub lease_ttl_min: i64,
+    /// How long raft waits for its leader; streams that want one wait thrice.
+    pub election_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            request_bytes_max: 1_572_864,
+            txn_ops_max: 128,
+            progress_every: Duration::from_secs(600),
+            streams_max: u32::MAX,
+            lease_ttl_min: 2,
+            election_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The services of one member; cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    services: Arc<Services>,
+}
+
+/// The services, and how connections to them speak.
+pub(super) struct Services {
+    pub(super) member: Arc<Member>,
+    pub(super) protocol: Builder<TokioExecutor>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) kv: KvServer<Keys>,
+    pub(super) watch: WatchServer<Watches>,
+    pub(super) lease: LeaseServer<Leases>,
+    pub(super) cluster: ClusterServer<Members>,
+    pub(super) maintenance: MaintenanceServer<Upkeep>,
+    pub(super) auth: AuthServer<Accounts>,
+    pub(super) health: HealthServer<Pulse>,
+    pub(super) lock: LockServer<Locks>,
+    pub(super) election: ElectionServer<Elections>,
+    http: axum::Router,
+    probes: axum::Router,
+}
+
+/// What holds for the messages of every service.
+macro_rules! server {
+    ($server:ident, $service:expr, $bytes_max:expr) => {
+        $server::from_arc($service)
+            .max_decoding_message_size($bytes_max)
+            .max_encoding_message_size(usize::MAX)
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip)
+    };
+}
+
+impl Services {
+    fn new(replica: Replica, options: Options) -> Services {
+        let protocol = protocol(&options);
+        let member = Arc::new(Member { replica, options, metrics: Metrics::new() });
+        let bytes_max = member.message_bytes_max();
+        let of = || Arc::clone(&member);
+        let keys = Arc::new(Keys::new(of()));
+        let locks = Locks::new(of(), Arc::clone(&keys));
+        let elections = Elections::new(of(), Arc::clone(&keys));
+        Services {
+            protocol,
+            kv: server!(KvServer, Arc::clone(&keys), bytes_max),
+            keys,
+            watch: server!(WatchServer, Arc::new(Watches::new(of())), bytes_max),
+            lease: server!(LeaseServer, Arc::new(Leases::new(of())), bytes_max),
+            cluster: server!(ClusterServer, Arc::new(Members::new(of())), bytes_max),
+            maintenance: server!(MaintenanceServer, Arc::new(Upkeep::new(of())), bytes_max),
+            auth: server!(AuthServer, Arc::new(Accounts::new(of())), bytes_max),
+            lock: server!(LockServer, Arc::new(locks), bytes_max),
+            election: server!(ElectionServer, Arc::new(elections), bytes_max),
+            health: server!(HealthServer, Arc::new(Pulse::new(&member)), bytes_max),
+            http: http::client_port(of()),
+            probes: http::probes(of()),
+            member,
+        }
+    }
+
+    /// Answers what is not gRPC.
+    pub(super) async fn answer_http(
+        &self,
+        request: ::http::Request<Incoming>,
+    ) -> ::http::Response<Body> {
+        let Ok(answer) = self.http.clone().oneshot(request).await;
+        answer.map(|body| Body::Other(tonic::body::Body::new(body)))
+    }
+}
+
+impl Api {
+    /// The services over a replica. Client URLs and name are read from the store.
+    pub fn new(replica: Replica, options: Options) -> Api {
+        Api { services: Arc::new(Services::new(replica, options)) }
+    }
+
+    /// Serves gRPC (h2c) and HTTP/1.1 on a listener until `stop`, then lets open
+    /// unary requests finish (at most 1 s) and cuts the streams.
+    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
+        let shards = match Shards::start() {
+            Ok(shards) => shards,
+            Err(error) => panic!("cannot start the threads of the API: {error}"),
+        };
+        let services = &self.services;
+        accept(listener, stop, |connections, stream, stop| {
+            let services = Arc::clone(services);
+            shards.spawn(connections, stream, |stream| connection::serve(services, stream, stop))
+        })
+        .await;
+    }
+
+    /// Serves /metrics, /health, /livez, /readyz alone.
+    pub async fn serve_metrics(&self, listener: TcpListener, stop: CancellationToken) {
+        accept(listener, stop, |connections, stream, stop| {
+            connections.spawn(probe(Arc::clone(&self.services), stream, stop));
+            Ok(())
+        })
+        .await;
+    }
+
+    /// A channel to the services through memory, for the agent itself. It must
+    /// be made, and live, inside a tokio runtime.
+    pub fn channel(&self) -> Channel {
+        let services = Arc::clone(&self.services);
+        let connector = tower::service_fn(move |_uri: ::http::Uri| {
+            let (ours, theirs) = tokio::io::duplex(MEMORY_BYTES);
+            // It ends with the client's half.
+            let never = CancellationToken::new();
+            tokio::spawn(connection::serve(Arc::clone(&services), ours, never));
+            std::future::ready(Ok::<_, Infallible>(TokioIo::new(theirs)))
+        });
+        Endpoint::from_static("http://in-memory").connect_with_connector_lazy(connector)
+    }
+}
+
+/// Accepts connections until `stop`, then waits for those that are open.
+async fn accept(
+    listener: TcpListener,
+    stop: CancellationToken,
+    spawn: impl Fn(&TaskTracker, TcpStream, CancellationToken) -> io::Result<()>,
+) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Without it small answers wait for acknowledgements.
+                let spawned = stream.set_nodelay(true);
+                let spawned = spawned.and_then(|()| spawn(&connections, stream, stop.clone()));
+                if let Err(error) = spawned {
+                    tracing::debug!(%error, "a connection broke before it began");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection to the metrics listener.
+async fn probe(services: Arc<Services>, stream: TcpStream, stop: CancellationToken) {
+    let router = services.probes.clone();
+    let service =
+        service_fn(move |request: ::http::Request<Incoming>| router.clone().oneshot(request));
+    let connection = services.protocol.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(DRAIN_TIMEOUT, connection).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}

@@ -1,0 +1,278 @@
+//! The one error table: what went wrong → gRPC code and etcd's exact text.
+//!
+//! Clients compare the whole text and look at the code second, so neither may
+//! be off by a letter. Two codes differ from etcd's own documentation because
+//! its server really sends them so: an overload and a refused membership
+//! change arrive as `Unknown`.
+
+use std::fmt::Display;
+
+use tonic::{Code, Status};
+
+use crate::replica::{Failure, Unavailable};
+use crate::store::Rejection;
+
+/// A row of the table: the code, and the whole text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal(Code, &'static str);
+
+macro_rules! table {
+    ($($name:ident = $code:ident $text:literal;)*) => {
+        $(pub(super) const $name: Refusal =
+            Refusal(Code::$code, concat!("etcdserver: ", $text));)*
+
+        /// All rows, for whoever wants to read them out.
+        #[cfg(test)]
+        pub(super) const TABLE: &[(&str, Refusal)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+table! {
+    EMPTY_KEY = InvalidArgument "key is not provided";
+    KEY_NOT_FOUND = InvalidArgument "key not found";
+    VALUE_PROVIDED = InvalidArgument "value is provided";
+    LEASE_PROVIDED = InvalidArgument "lease is provided";
+    TOO_MANY_OPS = InvalidArgument "too many operations in txn request";
+    DUPLICATE_KEY = InvalidArgument "duplicate key given in txn request";
+    INVALID_SORT_OPTION = InvalidArgument "invalid sort option";
+    INVALID_CLIENT_API_VERSION = InvalidArgument "invalid client api version";
+    MEMBER_BAD_URLS = InvalidArgument "given member URLs are invalid";
+    REQUEST_TOO_LARGE = InvalidArgument "request is too large";
+    COMPACTED = OutOfRange "mvcc: required revision has been compacted";
+    FUTURE_REVISION = OutOfRange "mvcc: required revision is a future revision";
+    LEASE_TTL_TOO_LARGE = OutOfRange "too large lease TTL";
+    NO_SPACE = ResourceExhausted "mvcc: database space exceeded";
+    TOO_MANY_REQUESTS = Unknown "too many requests";
+    LEASE_NOT_FOUND = NotFound "requested lease not found";
+    MEMBER_NOT_FOUND = NotFound "member not found";
+    LEASE_EXISTS = FailedPrecondition "lease already exists";
+    PEER_URL_EXISTS = FailedPrecondition "Peer URLs already exists";
+    NOT_ENOUGH_STARTED = Unknown "re-configuration failed due to not enough started members";
+    NOT_LEARNER = FailedPrecondition "can only promote a learner member";
+    ROOT_USER_NOT_EXIST = FailedPrecondition "root user does not exist";
+    USER_NOT_FOUND = FailedPrecondition "user name not found";
+    ROLE_NOT_FOUND = FailedPrecondition "role name not found";
+    AUTH_NOT_ENABLED = FailedPrecondition "authentication is not enabled";
+    NOT_LEADER = FailedPrecondition "not leader";
+    BAD_LEADER_TRANSFEREE = FailedPrecondition "bad leader transferee";
+    NO_LEADER = Unavailable "no leader";
+    LEADER_CHANGED = Unavailable "leader changed";
+    STOPPED = Unavailable "server stopped";
+    TIMED_OUT = Unavailable "request timed out";
+    CORRUPT = DataLoss "corrupt cluster";
+}
+
+/// The texts that carry no prefix.
+pub(super) const NO_SORTED_STREAM: Refusal =
+    Refusal(Code::Unimplemented, "RangeStream does not support custom sort orders");
+pub(super) const NO_FILTERED_STREAM: Refusal =
+    Refusal(Code::Unimplemented, "RangeStream does not support revision filters");
+pub(super) const MALFORMED: Refusal = Refusal(Code::InvalidArgument, "malformed request");
+pub(super) const DEADLINE_EXCEEDED: Refusal =
+    Refusal(Code::DeadlineExceeded, "context deadline exceeded");
+
+impl Refusal {
+    /// The whole text.
+    pub(super) fn text(self) -> &'static str {
+        self.1
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        Status::new(refusal.0, refusal.1)
+    }
+}
+
+impl From<&Rejection> for Refusal {
+    fn from(rejection: &Rejection) -> Refusal {
+        match rejection {
+            Rejection::Compacted { .. } => COMPACTED,
+            Rejection::FutureRevision => FUTURE_REVISION,
+            Rejection::KeyNotFound => KEY_NOT_FOUND,
+            Rejection::LeaseNotFound => LEASE_NOT_FOUND,
+            Rejection::LeaseExists => LEASE_EXISTS,
+            Rejection::NoSpace => NO_SPACE,
+            Rejection::Corrupt => CORRUPT,
+            Rejection::MemberNotFound => MEMBER_NOT_FOUND,
+            Rejection::Malformed => MALFORMED,
+        }
+    }
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(unavailable: Unavailable) -> Refusal {
+        match unavailable {
+            Unavailable::NoLeader => NO_LEADER,
+            Unavailable::LeaderChanged => LEADER_CHANGED,
+            Unavailable::Stopped => STOPPED,
+            Unavailable::TimedOut => TIMED_OUT,
+            Unavailable::Overloaded => TOO_MANY_REQUESTS,
+        }
+    }
+}
+
+impl From<&Failure> for Refusal {
+    fn from(failure: &Failure) -> Refusal {
+        match failure {
+            Failure::Unavailable(unavailable) => Refusal::from(*unavailable),
+            Failure::Rejected(rejection) => Refusal::from(rejection),
+            Failure::TooLarge => REQUEST_TOO_LARGE,
+        }
+    }
+}
+
+impl From<Rejection> for Status {
+    fn from(rejection: Rejection) -> Status {
+        Refusal::from(&rejection).into()
+    }
+}
+
+impl From<Unavailable> for Status {
+    fn from(unavailable: Unavailable) -> Status {
+        Refusal::from(unavailable).into()
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Status {
+        Refusal::from(&failure).into()
+    }
+}
+
+/// What etcd's gRPC library says of a method that it does not know.
+pub(super) fn unknown(path: &str, is_service_known: bool) -> Status {
+    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/'))
+    else {
+        return Status::unimplemented(format!("malformed method name: {path:?}"));
+    };
+    Status::unimplemented(if is_service_known {
+        format!("unknown method {method} for service {service}")
+    } else {
+        format!("unknown service {service}")
+    })
+}
+
+/// What is part of etcd's API and will be served in time.
+pub(super) fn not_yet(what: &str) -> Status {
+    Status::unimplemented(format!("kat does not serve {what} yet"))
+}
+
+/// A message that is larger than what may be received.
+pub(super) fn too_large(found: impl Display, bytes_max: usize) -> Status {
+    let text = format!("grpc: received message larger than max ({found} vs. {bytes_max})");
+    Status::resource_exhausted(text)
+}
+
+/// What the decoder says of a message that is too large becomes what etcd says
+/// of it; other errors pass as they are.
+pub(super) fn decoding(status: Status, bytes_max: usize) -> Status {
+    let text = status.message();
+    let found = text
+        .split_once("message length too large: found ")
+        .and_then(|(_, rest)| rest.split_once(" bytes"));
+    match (status.code(), found) {
+        (Code::OutOfRange, Some((found, _))) => too_large(found, bytes_max),
+        (Code::ResourceExhausted, _) if text.starts_with("Error decompressing") => {
+            Status::resource_exhausted(format!(
+                "grpc: received message after decompression larger than max {bytes_max}"
+            ))
+        }
+        _ => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_the_prefix_and_no_two_rows_are_alike() {
+        for (at, (name, refusal)) in TABLE.iter().enumerate() {
+            assert!(refusal.text().starts_with("etcdserver: "), "{name}");
+            assert_ne!(refusal.0, Code::Ok, "{name}");
+            let others = &TABLE[at + 1..];
+            assert!(others.iter().all(|(_, other)| other.text() != refusal.text()), "{name}");
+        }
+    }
+
+    #[test]
+    fn rejections_carry_etcds_code_and_text() {
+        let wanted = [
+            (
+                Rejection::Compacted { oldest: 3 },
+                11,
+                "etcdserver: mvcc: required revision has been compacted",
+            ),
+            (
+                Rejection::FutureRevision,
+                11,
+                "etcdserver: mvcc: required revision is a future revision",
+            ),
+            (Rejection::KeyNotFound, 3, "etcdserver: key not found"),
+            (Rejection::LeaseNotFound, 5, "etcdserver: requested lease not found"),
+            (Rejection::LeaseExists, 9, "etcdserver: lease already exists"),
+            (Rejection::NoSpace, 8, "etcdserver: mvcc: database space exceeded"),
+            (Rejection::Corrupt, 15, "etcdserver: corrupt cluster"),
+            (Rejection::MemberNotFound, 5, "etcdserver: member not found"),
+            (Rejection::Malformed, 3, "malformed request"),
+        ];
+        for (rejection, code, text) in wanted {
+            let status = Status::from(Failure::from(rejection.clone()));
+            assert_eq!((status.code() as i32, status.message()), (code, text));
+            assert_eq!(Status::from(rejection).message(), text);
+        }
+    }
+
+    #[test]
+    fn only_what_may_be_tried_again_is_unavailable() {
+        let wanted = [
+            (Unavailable::NoLeader, 14, "etcdserver: no leader"),
+            (Unavailable::LeaderChanged, 14, "etcdserver: leader changed"),
+            (Unavailable::Stopped, 14, "etcdserver: server stopped"),
+            (Unavailable::TimedOut, 14, "etcdserver: request timed out"),
+            (Unavailable::Overloaded, 2, "etcdserver: too many requests"),
+        ];
+        for (unavailable, code, text) in wanted {
+            let status = Status::from(Failure::from(unavailable));
+            assert_eq!((status.code() as i32, status.message()), (code, text));
+        }
+        let status = Status::from(Failure::TooLarge);
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::InvalidArgument, "etcdserver: request is too large")
+        );
+    }
+
+    #[test]
+    fn an_unknown_method_is_told_as_grpc_go_tells_it() {
+        let told = |path, known| unknown(path, known).message().to_owned();
+        assert_eq!(told("/a.B/C", true), "unknown method C for service a.B");
+        assert_eq!(told("/a.B/C", false), "unknown service a.B");
+        assert_eq!(told("nothing", false), "malformed method name: \"nothing\"");
+        assert_eq!(unknown("/a.B/C", true).code(), Code::Unimplemented);
+    }
+
+    #[test]
+    fn a_message_too_large_is_told_as_grpc_go_tells_it() {
+        let tonic = Status::out_of_range(
+            "Error, decoded message length too large: found 2200000 bytes, \
+             the limit is: 2097152 bytes",
+        );
+        let status = decoding(tonic, 2_097_152);
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(
+            status.message(),
+            "grpc: received message larger than max (2200000 vs. 2097152)"
+        );
+        let tonic = Status::resource_exhausted(
+            "Error decompressing: size limit, of 2097152 bytes, exceeded",
+        );
+        assert_eq!(
+            decoding(tonic, 2_097_152).message(),
+            "grpc: received message after decompression larger than max 2097152"
+        );
+        let other = decoding(Status::from(COMPACTED), 2_097_152);
+        assert_eq!(other.message(), COMPACTED.text());
+    }
+}

@@ -1,0 +1,112 @@
+//! Watch: requests of a client in, responses out.
+//!
+//! The replica's watch stream keeps all order; this file only pumps. There is
+//! no task and no queue of its own: requests are taken and responses made when
+//! the connection asks for the next response, so a client that does not read
+//! holds up nobody but itself.
+//!
+//! - A client that closes its side keeps its watchers: JSON gateways do so.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::calls::Call;
+use super::member::Member;
+use super::status;
+use crate::proto::etcdserverpb as pb;
+use crate::proto::etcdserverpb::watch_server::Watch;
+use crate::replica::{WatchOptions, WatchStream};
+
+/// The service.
+pub(super) struct Watches {
+    member: Arc<Member>,
+    call: Arc<Call>,
+}
+
+impl Watches {
+    /// Over this member.
+    pub(super) fn new(member: Arc<Member>) -> Watches {
+        let call = member.metrics.calls.get("/etcdserverpb.Watch/Watch");
+        Watches { member, call }
+    }
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Watch for Watches {
+    type WatchStream = Responses;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<pb::WatchRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        let options = WatchOptions {
+            progress_every: self.member.options.progress_every,
+            fragment_bytes: self.member.message_bytes_max(),
+        };
+        let pump = Pump {
+            requests: Some(request.into_inner()),
+            is_asked: false,
+            responses: self.member.replica.watch(options),
+            member: Arc::clone(&self.member),
+            call: Arc::clone(&self.call),
+        };
+        Ok(Response::new(Box::pin(stream::try_unfold(pump, Pump::turn))))
+    }
+}
+
+/// Between one client and its watchers.
+struct Pump {
+    /// Until the client closes its side.
+    requests: Option<Streaming<pb::WatchRequest>>,
+    /// A request was taken last, so the next turn is the responses'.
+    is_asked: bool,
+    responses: WatchStream,
+    member: Arc<Member>,
+    call: Arc<Call>,
+}
+
+impl Pump {
+    async fn turn(mut self) -> Result<Option<(pb::WatchResponse, Pump)>, Status> {
+        let response = loop {
+            let Some(requests) = &mut self.requests else { break self.responses.next().await };
+            // Neither side starves the other: they go in turns if both are ready.
+            let request = if self.is_asked {
+                tokio::select! {
+                    biased;
+                    response = self.responses.next() => break response,
+                    request = requests.message() => request,
+                }
+            } else {
+                tokio::select! {
+                    biased;
+                    request = requests.message() => request,
+                    response = self.responses.next() => break response,
+                }
+            };
+            self.take(request)?;
+        };
+        let Some(mut response) = response else { return Err(status::STOPPED.into()) };
+        self.is_asked = false;
+        self.member.sign(&mut response.header);
+        self.call.sent.inc();
+        Ok(Some((response, self)))
+    }
+
+    fn take(&mut self, request: Result<Option<pb::WatchRequest>, Status>) -> Result<(), Status> {
+        let bytes_max = self.member.message_bytes_max();
+        self.is_asked = true;
+        match request.map_err(|error| status::decoding(error, bytes_max))? {
+            Some(request) => {
+                self.call.received.inc();
+                self.responses.request(request);
+            }
+            None => self.requests = None,
+        }
+        Ok(())
+    }
+}
