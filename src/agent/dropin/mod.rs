@@ -1,0 +1,23 @@
+//! In the place of an `etcd` binary: its command line, its log, its manners.
+//!
+//! Programs that start an etcd know it by its flags, by a few lines of its log
+//! and by how it ends; all of that is here, over the same member that an agent
+//! carries. Nothing of KAT is: no keys, no election, no record.
+//!
+//! ```text
+//!   arguments, ETCD_* ── Flags ── Settings ── serve ── Member
+//!      go.rs, flags.rs            settings.rs
+//! ```
+//!
+//! - What an operator asks for and does not get ends the start; what has no
+//!   meaning here is accepted, and named once in the log.
+
+mod flags;
+mod go;
+mod serve;
+mod settings;
+
+pub use self::flags::help;
+pub use self::go::{Flags, Misread};
+pub use self::serve::{Ended, serve};
+pub use self::settings::Settings;

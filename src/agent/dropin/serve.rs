@@ -1,0 +1,243 @@
+//! An etcd's life: ports, lock, member, ready, and an end like etcd's own.
+
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sd_notify::NotifyState;
+use tokio::time::timeout;
+
+use super::settings::{Listen, Settings};
+use crate::agent::bind::{self, Listeners};
+use crate::agent::errors::{Kind, Report, disk};
+use crate::agent::lock::Lock;
+use crate::agent::logs::{self, FATAL, Form, Output};
+use crate::agent::member::{self, Founding, Member};
+use crate::agent::peer::{CLUSTER_VERSION, ETCD_VERSION};
+use crate::agent::serve::{Services, notify};
+use crate::agent::signals::{Second, Stop};
+use crate::agent::state_file;
+
+/// How long an end may take for the flush that shortens the next start; open
+/// requests have had a second before, and starters kill what is not gone soon.
+const FLUSH_WITHIN: Duration = Duration::from_millis(400);
+
+/// How the process is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Of this signal, as etcd dies of it.
+    Signal(i32),
+    /// With this code: the reason is the last line of the log.
+    Failed(u8),
+}
+
+/// Serves until it is asked to stop.
+pub async fn serve(settings: Settings) -> Ended {
+    let outcome = match start_log(&settings) {
+        Ok(()) => live(&settings).await,
+        Err(why) => Err(why),
+    };
+    match outcome {
+        Ok(signal) => Ended::Signal(signal),
+        Err(report) => {
+            let error = report.why.as_deref().unwrap_or(&report.what).to_owned();
+            tracing::error!(target: FATAL, error, code = report.code, "{}", report.what);
+            Ended::Failed(report.exit)
+        }
+    }
+}
+
+fn start_log(settings: &Settings) -> Result<(), Report> {
+    let mut outputs = Vec::new();
+    for name in &settings.log_outputs {
+        outputs.push(match name.as_str() {
+            "default" | "stderr" | "systemd/journal" => Output::Stderr,
+            "stdout" => Output::Stdout,
+            path => {
+                let mut options = File::options();
+                let file = options.create(true).append(true).mode(0o600).open(path);
+                let file = file.map_err(|why| disk("open the log", Path::new(path), &why))?;
+                Output::File(Arc::new(Mutex::new(file)))
+            }
+        });
+    }
+    let form = if settings.log_console { Form::EtcdConsole } else { Form::Etcd };
+    logs::write_to(outputs, form, logs::filter(&settings.log_level));
+    Ok(())
+}
+
+async fn live(settings: &Settings) -> Result<i32, Report> {
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !settings.without_effect.is_empty() {
+        let flags = settings.without_effect.join(",");
+        tracing::warn!(flags, "accepted flags that have no effect here");
+    }
+    let stop = Stop::listen(Second::IsIgnored)?;
+    let listeners = take_ports(settings).await?;
+    let bound = listeners.clients.iter().filter_map(|listener| listener.local_addr().ok());
+    let traffic: Vec<String> = bound.map(|address| address.to_string()).collect();
+    // Starters that hide every other line take this one for readiness.
+    tracing::warn!("simple token is not cryptographically signed");
+    let taken = async {
+        check_place(&settings.data_dir)?;
+        make_place(&settings.data_dir)?;
+        let lock = Lock::wait(&settings.data_dir).await?;
+        Ok((lock, open(settings).await?))
+    };
+    let Some(taken) = stop.token.run_until_cancelled(taken).await else {
+        return Ok(last_signal(&stop));
+    };
+    let (lock, member) = taken?;
+    // Whoever has connected waits, and finds a member that knows its own name.
+    let published = member.publish(&settings.name, &settings.advertise_clients);
+    let outcome = match stop.token.run_until_cancelled(published).await {
+        Some(Ok(())) => {
+            let services = Services::start(&member, listeners, settings.history);
+            tell_ready(settings, &member, &traffic);
+            stop.token.cancelled().await;
+            notify(&[NotifyState::Stopping]);
+            tracing::info!(signal = stop.signal(), "closing etcd server");
+            services.stop().await;
+            Ok(())
+        }
+        Some(failed) => failed,
+        None => Ok(()),
+    };
+    if timeout(FLUSH_WITHIN, member.stop()).await.is_err() {
+        tracing::info!("the log supplies at the next start what is not flushed yet");
+    }
+    tracing::info!("closed etcd server");
+    drop(lock);
+    outcome.map(|()| last_signal(&stop))
+}
+
+fn last_signal(stop: &Stop) -> i32 {
+    stop.signal().unwrap_or(signal_hook::consts::SIGTERM)
+}
+
+async fn take_ports(settings: &Settings) -> Result<Listeners, Report> {
+    let take = async |listens: &[Listen], what: &str| {
+        let addresses: Vec<_> = listens.iter().map(|listen| listen.address).collect();
+        let urls = listens.iter().map(|listen| listen.url.as_str()).collect::<Vec<_>>().join(",");
+        if !listens.is_empty() {
+            tracing::info!(urls, "listening for {what}");
+        }
+        bind::all(&addresses).await.map_err(|refused| {
+            let fix = "stop whoever listens there, or choose another port";
+            let report = Kind::PORT_TAKEN.report(format!("failed to listen for {what}"), fix);
+            Report { exit: 1, ..report.because(refused.into_go()) }
+        })
+    };
+    Ok(Listeners {
+        peers: take(&settings.listen_peers, "peers").await?,
+        clients: take(&settings.listen_clients, "clients").await?,
+        metrics: take(&settings.listen_metrics, "metrics").await?,
+    })
+}
+
+/// A node of KAT is not served without its agent.
+fn check_place(data_dir: &Path) -> Result<(), Report> {
+    if !data_dir.join(state_file::FILE).exists() {
+        return Ok(());
+    }
+    let what = format!("{} belongs to a node of kat", data_dir.display());
+    Err(Kind::DROPIN_STORE.report(what, "kat-agent run").because("kat-state.json is there"))
+}
+
+/// Makes the data directory; one that others can enter draws a warning alone.
+fn make_place(data_dir: &Path) -> Result<(), Report> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
+    let mut folder = fs::DirBuilder::new();
+    let made = folder.recursive(true).mode(0o700).create(data_dir);
+    made.map_err(|why| disk("create", data_dir, &why))?;
+    let metadata = fs::metadata(data_dir).map_err(|why| disk("read", data_dir, &why))?;
+    let (mode, dir) = (metadata.permissions().mode() & 0o7777, data_dir.display().to_string());
+    if mode & 0o077 != 0 {
+        let mode = format!("{mode:o}");
+        tracing::warn!(dir, mode, "the data directory should have mode 0700");
+    }
+    let entries = fs::read_dir(data_dir).map_err(|why| disk("read", data_dir, &why))?;
+    let ours = [member::MEMBER, member::FOUNDING, crate::agent::lock::FILE, "lost+found"];
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !ours.contains(&name.as_str()) {
+            tracing::warn!(dir, filename = name, "found invalid file under data directory");
+        }
+    }
+    Ok(())
+}
+
+/// Opens the member, founding it if there is none.
+async fn open(settings: &Settings) -> Result<Member, Report> {
+    let is_there = member::exists(&settings.data_dir)?;
+    if !is_there && !settings.is_new {
+        let what = "this member cannot join an existing cluster yet";
+        return Err(Kind::STORE.report(what, "--initial-cluster-state=new"));
+    }
+    tell_start(settings, is_there);
+    let settings = settings.clone();
+    let work = move || {
+        if !is_there {
+            let Settings { advertise_peers, token, .. } = &settings;
+            let founding = Founding { peer_urls: advertise_peers.clone(), token: token.clone() };
+            member::make(&settings.data_dir, &founding)?;
+        }
+        Member::open(&settings.data_dir, &settings.replica, settings.api)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|why| {
+        Kind::STORE.report("the store cannot be opened", "look at the log").because(why)
+    })?
+}
+
+fn tell_start(settings: &Settings, is_there: bool) {
+    let timings = settings.replica.timings;
+    tracing::info!(
+        "etcd-version" = ETCD_VERSION,
+        "cluster-version" = CLUSTER_VERSION,
+        "member-initialized" = is_there,
+        name = settings.name.as_str(),
+        "data-dir" = settings.data_dir.display().to_string(),
+        "heartbeat-interval" = format!("{:?}", timings.heartbeat),
+        "election-timeout" = format!(
+            "{:?}",
+            timings.heartbeat * u32::try_from(timings.election_ticks).unwrap_or(10)
+        ),
+        "snapshot-count" = settings.snapshot_count,
+        "snapshot-catchup-entries" = settings.catchup_entries,
+        "initial-advertise-peer-urls" = settings.advertise_peers.join(","),
+        "advertise-client-urls" = settings.advertise_clients.join(","),
+        "initial-cluster" = settings.initial_cluster.as_str(),
+        "initial-cluster-token" = settings.token.as_str(),
+        "quota-backend-bytes" = settings.replica.store.quota_bytes,
+        "max-request-bytes" = settings.replica.request_bytes_max as u64,
+        "v2-deprecation" = "write-only",
+        "starting an etcd server"
+    );
+}
+
+fn tell_ready(settings: &Settings, member: &Member, traffic: &[String]) {
+    let (id, name) = (member.id().to_string(), settings.name.as_str());
+    let cluster = member.replica().identity().cluster.to_string();
+    let urls = settings.advertise_clients.join(",");
+    tracing::info!(
+        "local-member-id" = id,
+        "local-member-attributes" = format!("{{Name:{name} ClientURLs:[{urls}]}}"),
+        "cluster-id" = cluster,
+        "published local member to cluster through raft"
+    );
+    for address in traffic {
+        tracing::info!("ready to serve client requests");
+        tracing::info!(
+            traffic = "grpc+http",
+            address,
+            "serving client traffic insecurely; this is strongly discouraged!"
+        );
+    }
+    notify(&[NotifyState::Ready]);
+}
