@@ -36,6 +36,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("protobuf", &["src/consensus/"]),
     ("slog", &["src/consensus/"]),
     ("rocksdb", &["src/engine/rocks.rs"]),
+    ("prometheus", &["src/api/", "src/replica/counters.rs"]),
+    ("hyper", &["src/api/"]),
+    ("axum", &["src/api/", "src/agent/peer.rs"]),
+    ("saphyr_parser", &["src/agent/config/"]),
     ("clap", &["src/cli/"]),
     ("etcd_client", &["src/state/"]),
     (

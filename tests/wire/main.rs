@@ -6,5 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod agent;
+mod comparison;
+mod dropin;
 mod process;
 mod state;

@@ -79,6 +79,10 @@ mod against_stock_etcd {
     cases!(etcd);
 }
 
+mod against_kat {
+    cases!(kat);
+}
+
 /// Runs one case to its end.
 fn run(case: impl Future<Output = ()>) {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();

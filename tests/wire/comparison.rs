@@ -1,0 +1,225 @@
+//! Stock etcd and ours, asked the same questions.
+//!
+//! A subject is a conversation with one server, written once. It is held with a
+//! fresh stock etcd and a fresh server of ours, and every field of every answer
+//! must be the same, an error's code and text included. Let go are only the
+//! raft term, the raft index, sizes on disk and ids that a server drew by
+//! chance; cluster and member ids follow from the flags, so they must agree.
+//!
+//! `KAT_TALK=1` prints what etcd said.
+//!
+//! A difference is printed as question, etcd's answer, our answer, with the
+//! questions that led to it.
+
+mod chance;
+mod compactions;
+mod etcdctl;
+mod leases;
+mod maintenance;
+mod members;
+mod ranges;
+mod recipes;
+mod txns;
+mod watches;
+mod wire;
+mod words;
+mod writes;
+
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use super::process::{Server, peer, until};
+use wire::{Exchange, IN_VAIN, Wire};
+
+/// How long one conversation may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const GLANCE_EVERY: Duration = Duration::from_millis(20);
+
+/// Differences that are printed; more would only be their consequences.
+const PRINTED_MAX: usize = 5;
+/// Questions that are printed before the first difference.
+const LED_TO_IT: usize = 6;
+
+macro_rules! subjects {
+    ($server:ident, $when:ident) => {
+        subjects! { $server, $when:
+            ranges::reading_one_key
+            ranges::reading_a_range
+            ranges::reading_the_past
+            ranges::sorting_and_limiting
+            ranges::filtering_by_revision
+            ranges::streaming_a_range
+            writes::putting
+            writes::deleting
+            writes::writing_too_much
+            writes::writing_far_too_much
+            txns::comparing_keys
+            txns::comparing_the_unknown
+            txns::comparing_ranges
+            txns::running_a_branch
+            txns::nesting
+            txns::writing_a_key_twice
+            txns::refusing_a_malformed_txn
+            txns::reading_other_revisions
+            compactions::compacting
+            compactions::hashing
+            compactions::starting_again_on_the_data
+            watches::creating_watchers
+            watches::seeing_writes_live
+            watches::catching_up
+            watches::asking_for_progress
+            watches::watching_what_was_compacted
+            watches::falling_silent
+            watches::fragmenting
+            leases::granting
+            leases::attaching_keys
+            leases::keeping_alive
+            leases::expiring
+            leases::outliving_a_crash
+            maintenance::asking_for_status
+            maintenance::raising_alarms
+            maintenance::moving_leadership
+            maintenance::asking_over_http
+            maintenance::calling_what_is_not_there
+            maintenance::being_without_accounts
+            members::refusing_changes
+            recipes::locking
+            recipes::campaigning
+            chance::playing_at_random
+            etcdctl::getting
+            etcdctl::getting_as_text
+            etcdctl::putting_and_deleting
+            etcdctl::running_txns
+            etcdctl::leasing
+            etcdctl::watching
+            etcdctl::locking_and_electing
+            etcdctl::asking_about_the_server
+            etcdctl::asking_for_less
+            etcdctl::checking_speed
+        }
+    };
+    (later $server:ident, $when:ident) => {
+        subjects! { $server, $when:
+            maintenance::downgrading
+            maintenance::taking_a_snapshot
+            members::changing_urls
+            members::joining_a_learner
+            etcdctl::asking_to_downgrade
+            etcdctl::saving_a_snapshot
+        }
+    };
+    ($server:ident, $when:ident: $($module:ident::$subject:ident)*) => {
+        $(
+            #[test]
+            fn $subject() {
+                if super::$when() {
+                    let pair = || (super::Server::etcd(), super::Server::$server());
+                    super::compare(pair, &super::$module::$subject);
+                }
+            }
+        )*
+    };
+}
+
+mod kat_answers_as_etcd {
+    use super::{Server, compare, maintenance, watches, writes};
+
+    subjects!(kat, always);
+
+    #[test]
+    fn progress_is_told_as_often() {
+        let often = ["--watch-progress-notify-interval=300ms"];
+        compare(both(&often), &watches::hearing_progress);
+    }
+
+    #[test]
+    fn limits_are_what_the_operator_sets() {
+        let limits = ["--max-txn-ops=3", "--max-request-bytes=10000"];
+        compare(both(&limits), &writes::meeting_other_limits);
+    }
+
+    #[test]
+    fn a_quota_that_would_be_exceeded_raises_the_alarm() {
+        let quota = ["--quota-backend-bytes=1048576"];
+        compare(both(&quota), &maintenance::exceeding_the_quota);
+    }
+
+    fn both(arguments: &[&str]) -> impl Fn() -> (Server, Server) {
+        || (Server::etcd_with(arguments), Server::kat_with(arguments))
+    }
+}
+
+/// A script that etcd itself would fail now and then proves nothing.
+mod etcd_answers_as_etcd {
+    subjects!(etcd, is_slow);
+    // What ours does not serve yet: the scripts stand ready.
+    subjects!(later etcd, is_slow);
+}
+
+fn always() -> bool {
+    true
+}
+
+/// Whether there is time for what need not run every time.
+fn is_slow() -> bool {
+    std::env::var_os("KAT_SLOW").is_some()
+}
+
+/// Holds one conversation with both servers at once, and compares.
+fn compare(pair: impl Fn() -> (Server, Server), subject: &impl AsyncFn(&mut Wire)) {
+    let (stock, ours) = pair();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let said = runtime.expect("threads can be started").block_on(async {
+        let (mut stock, mut ours) = (Wire::new(stock), Wire::new(ours));
+        let talks = async { tokio::join!(subject(&mut stock), subject(&mut ours)) };
+        let in_time = timeout(PATIENCE, talks).await.is_ok();
+        (stock.said, ours.said, in_time)
+    });
+    let (stock, ours, in_time) = said;
+    if std::env::var_os("KAT_TALK").is_some() {
+        tell(&stock);
+    }
+    let vain = stock.iter().find(|exchange| exchange.answered.contains(IN_VAIN));
+    assert!(vain.is_none(), "the script waits for what etcd never says");
+    if let Some(report) = differences(&stock, &ours) {
+        panic!("{report}");
+    }
+    assert!(in_time, "the conversation did not end; last came {}", stock[stock.len() - 1].asked);
+}
+
+#[allow(clippy::print_stdout, reason = "somebody asks for it")]
+fn tell(said: &[Exchange]) {
+    for Exchange { asked, answered } in said {
+        println!("Q {asked}\nA {answered}");
+    }
+}
+
+/// Where two conversations differ, if they do.
+fn differences(stock: &[Exchange], ours: &[Exchange]) -> Option<String> {
+    let silent = Exchange { asked: "(nothing more)".into(), answered: "(nothing more)".into() };
+    let mut report = String::new();
+    let mut found = 0;
+    for i in 0..stock.len().max(ours.len()) {
+        let (theirs, mine) = (stock.get(i).unwrap_or(&silent), ours.get(i).unwrap_or(&silent));
+        if theirs == mine {
+            continue;
+        }
+        if found == 0 {
+            for before in &stock[i.saturating_sub(LED_TO_IT).min(stock.len())..i.min(stock.len())] {
+                report += &format!("before: {}\n", before.asked);
+            }
+        }
+        found += 1;
+        if found <= PRINTED_MAX {
+            report += &format!("\nasked:  {}\n", theirs.asked);
+            if theirs.asked != mine.asked {
+                report += &format!("asked:  {} (ours)\n", mine.asked);
+            }
+            report += &format!("etcd:   {}\nours:   {}\n", theirs.answered, mine.answered);
+        }
+    }
+    (found > 0).then(|| format!("{found} of {} answers differ\n{report}", stock.len()))
+}
