@@ -14,7 +14,7 @@ help:
 	@echo 'make deps    install what a bare Debian lacks, if it lacks it'
 	@echo 'make run     build kat-agent and start a node in the foreground'
 	@echo 'make test    check and test everything (KAT_SLOW=1: the long way)'
-	@echo 'make bench   measure side by side with stock etcd'
+	@echo 'make bench   measure side by side with stock etcd (BENCH=--quick: roughly)'
 	@echo 'make lint    check format, lints and documentation'
 	@echo 'make peers   build stock etcd and its tools, to compare with'
 	@echo
@@ -34,7 +34,7 @@ test: deps peers lint
 
 bench: deps peers
 	@echo '==> kat, stock etcd and an empty handler, in turn'
-	cargo bench --bench sidebyside
+	cargo bench --bench sidebyside -- $(BENCH)
 
 lint: deps
 	@echo '==> format, lints, documentation; the first time compiles RocksDB'
