@@ -340,7 +340,8 @@ impl Life<'_> {
         tracing::info!(event, member, client, peer, took, "Successfully initialized etcd");
         tracing::warn!(
             event = "plaintext_loopback",
-            hint = "tls.clientTLS: always",
+            hint =
+                "keep other users off this machine: TLS (tls.clientTLS: always) is not built yet",
             "any local user can read and write the store: loopback is plaintext"
         );
     }

@@ -258,9 +258,12 @@ impl Driver {
         match leader {
             Some(leader) if before.leader != Some(leader) => {
                 self.shared.counters.leader_changes.inc();
-                tracing::info!(%leader, %term, is_leader, "a raft leader was elected");
+                let event = "raft_leader_changed";
+                tracing::info!(event, %leader, %term, is_leader, "raft leader is now {leader}");
             }
-            None if before.leader.is_some() => tracing::warn!(%term, "there is no raft leader"),
+            None if before.leader.is_some() => {
+                tracing::warn!(event = "raft_leader_lost", %term, "there is no raft leader");
+            }
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::counters::Counters;
@@ -12,6 +13,9 @@ use crate::engine::Engine;
 /// There is no bound on their number: the slower the disk, the more share a sync.
 /// What one turn of the driver left is not split; raft bounds that.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// A sync that takes longer is worth a line in the log, as in etcd.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Turns what waits into one write and one sync.
 pub(super) struct Writer {
@@ -46,6 +50,9 @@ impl Writer {
         if persisted.synced {
             let took = self.clock.now().saturating_sub(began);
             self.counters.log_syncs.observe(took.as_secs_f64());
+            if took > SLOW {
+                tracing::warn!(event = "slow_fsync", ?took, expected = ?SLOW, "slow fdatasync");
+            }
         }
         self.counters.log_bytes.inc_by(bytes as u64);
         persisted
