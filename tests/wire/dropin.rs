@@ -1,7 +1,8 @@
 //! Our own in the place of an `etcd` binary: what its starters rely on.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ impl Place {
 fn page(url: &str, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let address = url.trim_start_matches("http://");
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: wire\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -340,4 +341,41 @@ fn stock_tools_find_it_healthy() {
     assert_eq!(ctl(&["put", "k", "v"]), "OK\n");
     assert_eq!(ctl(&["get", "k"]), "k\nv\n");
     assert!(ctl(&["member", "list"]).contains("started, wire"));
+}
+
+/// What is neither HTTP nor gRPC costs whoever sent it the connection, and
+/// nobody else anything.
+#[test]
+fn garbage_ends_its_connection_and_nothing_else() {
+    let server = Server::kat();
+    let address = server.endpoint().trim_start_matches("http://").to_owned();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut garbage: Vec<Vec<u8>> = vec![
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"GET /health\x00\xff HTTP/9.9\r\n\r\n".to_vec(),
+        [preface.as_slice(), &[0xff; 64]].concat(),
+        [preface.as_slice(), &[0, 0, 4, 1, 4, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]].concat(),
+        vec![0; 64 << 10],
+    ];
+    // Bytes of a fixed sequence that looks like none.
+    let mut state = 1_u64;
+    garbage.extend((0..50).map(|_| {
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        (0..512).map(next).collect()
+    }));
+    for bytes in &garbage {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        // The server may have hung up already, which is what is wanted.
+        stream.write_all(bytes).ok();
+        stream.shutdown(Shutdown::Write).ok();
+        let ended = stream.read_to_end(&mut Vec::new());
+        let reset = |why: &std::io::Error| why.kind() == ErrorKind::ConnectionReset;
+        assert!(ended.is_ok() || ended.as_ref().is_err_and(reset), "{ended:?}");
+    }
+    let answer = server.http_get("/health").unwrap();
+    assert!(answer.contains(r#""health":"true""#), "{answer}");
 }
