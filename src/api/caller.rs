@@ -73,8 +73,8 @@ fn is_grpc(content_type: &[u8]) -> bool {
         .is_some_and(|rest| rest.first().is_none_or(|byte| b"+;".contains(byte)))
 }
 
-/// gRPC's form: up to eight digits and a unit.
-fn timeout(value: &HeaderValue) -> Option<Duration> {
+/// Reads a timeout in gRPC's form: up to eight digits and a unit.
+pub(super) fn timeout(value: &HeaderValue) -> Option<Duration> {
     let (unit, digits) = value.as_bytes().split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

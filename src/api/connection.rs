@@ -15,6 +15,7 @@ use hyper_util::server::conn::auto::Builder;
 use prometheus::IntCounter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
 
 use super::front::Front;
 use super::server::{Options, Services};
@@ -47,6 +48,9 @@ const PING_EVERY: Duration = Duration::from_secs(2 * 3600);
 
 /// How long it may take to answer that.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes on their way through memory in each direction; then the sender waits.
+const MEMORY_BYTES: usize = 256 << 10;
 
 /// How connections speak.
 pub(super) fn protocol(options: &Options) -> Builder<TokioExecutor> {
@@ -107,6 +111,17 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
     }
+}
+
+/// A channel to the services through memory. It must be made, and live, inside
+/// a tokio runtime; each of its connections ends with it, or with `stop`.
+pub(super) fn channel(services: Arc<Services>, stop: CancellationToken) -> Channel {
+    let connector = tower::service_fn(move |_uri: http::Uri| {
+        let (ours, theirs) = tokio::io::duplex(MEMORY_BYTES);
+        tokio::spawn(serve(Arc::clone(&services), ours, stop.clone()));
+        std::future::ready(Ok::<_, Infallible>(TokioIo::new(theirs)))
+    });
+    Endpoint::from_static("http://in-memory").connect_with_connector_lazy(connector)
 }
 
 /// Counts bytes on their way.

@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 
 use super::caller::{ACCEPT_ENCODING, Metadata};
 use super::calls::{Call, Direct, Found, Kind, Service};
+use super::gateway::Gateway;
 use super::member::Member;
 use super::server::Services;
 use super::status::{self, Refusal};
@@ -35,6 +36,7 @@ const GRPC_STATUS: &str = "grpc-status";
 pub(super) struct Front {
     services: Arc<Services>,
     stop: CancellationToken,
+    gateway: Gateway,
     /// The version of the client at the other end, once it has said so.
     client: OnceLock<Client>,
 }
@@ -51,13 +53,14 @@ type Answer = http::Response<Body>;
 impl Front {
     /// A desk that closes with `stop`.
     pub(super) fn new(services: Arc<Services>, stop: CancellationToken) -> Front {
-        Front { services, stop, client: OnceLock::new() }
+        let gateway = Gateway::new(Arc::clone(&services), stop.clone());
+        Front { services, stop, gateway, client: OnceLock::new() }
     }
 
     /// Answers any request.
     pub(super) async fn answer(&self, request: http::Request<Incoming>) -> Answer {
         if request.version() != http::Version::HTTP_2 {
-            return Box::pin(self.services.answer_http(request)).await;
+            return Box::pin(self.services.answer_http(request, &self.gateway)).await;
         }
         let metadata = Metadata::read(request.headers());
         if let Some(refused) = refuse_form(&request, &metadata) {

@@ -1,17 +1,25 @@
-//! What is answered over HTTP/1.1: version, health, metrics.
+//! What is answered over HTTP/1.1: version, health, metrics, and JSON by the gateway.
 
+use std::io::Write;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::any;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, StatusCode, Uri};
 use tonic::Status;
 
+use super::gateway::Gateway;
 use super::member::{Member, STORAGE_VERSION, VERSION};
 use crate::proto::etcdserverpb as pb;
 
@@ -24,6 +32,11 @@ type Here = State<Arc<Member>>;
 pub(super) fn client_port(member: Arc<Member>) -> Router {
     routes()
         .route("/version", any(version))
+        .route("/debug/vars", any(variables))
+        .route("/v3/", any(gateway))
+        .route("/v3/{*path}", any(gateway))
+        .route("/v3beta/", any(gateway))
+        .route("/v3beta/{*path}", any(gateway))
         .fallback(async || not_found())
         .layer(middleware::from_fn(cross_origin))
         .with_state(member)
@@ -75,8 +88,51 @@ async fn version(State(member): Here, method: Method) -> Response {
     respond(StatusCode::OK, "application/json", body)
 }
 
-async fn metrics(State(member): Here) -> Response {
-    respond(StatusCode::OK, METRICS, member.metrics.text(&member))
+async fn gateway(Extension(gateway): Extension<Gateway>, request: Request) -> Response {
+    gateway.answer(request).await
+}
+
+/// What the process tells of itself, under the names of etcd's variables.
+async fn variables(State(member): Here) -> Response {
+    let standing = member.replica.standing();
+    let hex = |id: u64| format!("{id:x}");
+    let body = serde_json::json!({
+        "cmdline": std::env::args_os().map(|word| word.to_string_lossy().into_owned())
+            .collect::<Vec<_>>(),
+        "raft.status": {
+            "id": hex(member.replica.identity().member.0),
+            "term": standing.term.0,
+            "commit": standing.commit.0,
+            "applied": standing.applied.0,
+            "lead": hex(standing.leader.map_or(0, |leader| leader.0)),
+        },
+    });
+    respond(StatusCode::OK, "application/json; charset=utf-8", body.to_string())
+}
+
+async fn metrics(State(member): Here, headers: HeaderMap) -> Response {
+    let text = member.metrics.text(&member);
+    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    if !accepted.is_some_and(takes_gzip) {
+        return respond(StatusCode::OK, METRICS, text);
+    }
+    let mut response = respond(StatusCode::OK, METRICS, gzip(text.as_bytes()));
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
+}
+
+/// Whether gzip is among the encodings that a client takes; `q=0` means not.
+fn takes_gzip(accepted: &str) -> bool {
+    accepted.split(',').any(|part| {
+        let (name, weight) = part.split_once(';').unwrap_or((part, ""));
+        let weight = weight.trim().strip_prefix("q=").and_then(|q| q.parse::<f32>().ok());
+        name.trim() == "gzip" && weight.is_none_or(|weight| weight > 0.0)
+    })
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a vector takes all")
 }
 
 /// The old health check: one answer for everything.
@@ -298,8 +354,8 @@ fn refuse(status: StatusCode, text: &str) -> Response {
     response
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
+fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
@@ -307,7 +363,24 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use flate2::read::GzDecoder;
+
     use super::*;
+
+    #[test]
+    fn gzip_is_used_for_those_who_take_it() {
+        for taken in ["gzip", "deflate, gzip;q=0.5", "br,gzip"] {
+            assert!(takes_gzip(taken), "{taken}");
+        }
+        for refused in ["", "identity", "gzip;q=0", "gzip;q=0.0, br"] {
+            assert!(!takes_gzip(refused), "{refused}");
+        }
+        let mut text = String::new();
+        GzDecoder::new(&gzip(b"a 1\n")[..]).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "a 1\n");
+    }
 
     #[test]
     fn a_query_is_read_by_name_and_value() {

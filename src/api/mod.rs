@@ -1,7 +1,8 @@
 //! etcd's face, thin: one file per gRPC service.
 //!
 //! A connection ends up in [`Api`] (`server.rs`), which tells HTTP/1.1 from
-//! HTTP/2 by its first bytes. What is HTTP/1.1 goes to `http.rs`; what is
+//! HTTP/2 by its first bytes. What is HTTP/1.1 goes to `http.rs`, which hands
+//! JSON on to the `gateway`, a client of the rest; what is
 //! HTTP/2 is gRPC, and passes the front desk (`front.rs`): which call is it,
 //! who asks (`caller.rs`), how is it counted (`calls.rs`, `metrics.rs`), what
 //! ends it. Behind it stand the services, one file each; the most frequent
@@ -22,6 +23,7 @@ mod cluster;
 mod connection;
 mod election;
 mod front;
+mod gateway;
 mod health;
 mod http;
 mod kv;

@@ -1,6 +1,5 @@
 //! [`Api`]: listeners, HTTP and gRPC on one port, graceful stop.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +12,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding::Gzip;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tower::ServiceExt as _;
 
 use super::auth::Accounts;
 use super::cluster::Members;
 use super::connection::{self, DRAIN_TIMEOUT, protocol};
 use super::election::Elections;
+use super::gateway::Gateway;
 use super::health::Pulse;
 use super::http;
 use super::kv::Keys;
@@ -45,9 +45,6 @@ use crate::replica::Replica;
 /// How long to leave a listener alone that cannot accept: as a rule there are
 /// no file descriptors left, and connections must close first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Bytes on their way through memory in each direction; then the sender waits.
-const MEMORY_BYTES: usize = 256 << 10;
 
 /// What an operator may set; the defaults are etcd's.
 #[derive(Clone, Debug)]
@@ -144,8 +141,10 @@ impl Services {
     /// Answers what is not gRPC.
     pub(super) async fn answer_http(
         &self,
-        request: ::http::Request<Incoming>,
+        mut request: ::http::Request<Incoming>,
+        gateway: &Gateway,
     ) -> ::http::Response<Body> {
+        request.extensions_mut().insert(gateway.clone());
         let Ok(answer) = self.http.clone().oneshot(request).await;
         answer.map(|body| Body::Other(tonic::body::Body::new(body)))
     }
@@ -184,15 +183,8 @@ impl Api {
     /// A channel to the services through memory, for the agent itself. It must
     /// be made, and live, inside a tokio runtime.
     pub fn channel(&self) -> Channel {
-        let services = Arc::clone(&self.services);
-        let connector = tower::service_fn(move |_uri: ::http::Uri| {
-            let (ours, theirs) = tokio::io::duplex(MEMORY_BYTES);
-            // It ends with the client's half.
-            let never = CancellationToken::new();
-            tokio::spawn(connection::serve(Arc::clone(&services), ours, never));
-            std::future::ready(Ok::<_, Infallible>(TokioIo::new(theirs)))
-        });
-        Endpoint::from_static("http://in-memory").connect_with_connector_lazy(connector)
+        // Its connection ends with the client's half.
+        connection::channel(Arc::clone(&self.services), CancellationToken::new())
     }
 }
 

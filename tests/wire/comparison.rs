@@ -14,6 +14,7 @@
 mod chance;
 mod compactions;
 mod etcdctl;
+mod gateway;
 mod leases;
 mod maintenance;
 mod members;
@@ -88,6 +89,14 @@ macro_rules! subjects {
             members::refusing_changes
             recipes::locking
             recipes::campaigning
+            gateway::keeping_keys
+            gateway::running_txns_as_json
+            gateway::refusing_what_is_wrong
+            gateway::finding_paths_and_methods
+            gateway::granting_and_renewing
+            gateway::watching_lines
+            gateway::holding_locks_and_seats
+            gateway::asking_the_member
             chance::playing_at_random
             etcdctl::getting
             etcdctl::getting_as_text

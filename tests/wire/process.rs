@@ -129,13 +129,22 @@ impl Server {
 
     /// Asks one thing of the server over plain HTTP; `None` if it does not answer.
     pub(crate) fn http_get(&self, path: &str) -> Option<String> {
-        let address = ([127, 0, 0, 1], self.client_port).into();
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: wire\r\nConnection: close\r\n\r\n").ok()?;
+        let mut stream = self.http_begin(&format!("GET {path}"), "", "")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
+    }
+
+    /// Sends a request: a method and a path, further header lines, a body. The
+    /// answer comes from the connection; `None` if there is none.
+    pub(crate) fn http_begin(&self, what: &str, headers: &str, body: &str) -> Option<TcpStream> {
+        let address = ([127, 0, 0, 1], self.client_port).into();
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        let length = body.len();
+        let head = format!("{what} HTTP/1.1\r\nHost: wire\r\nConnection: close\r\n{headers}");
+        write!(stream, "{head}Content-Length: {length}\r\n\r\n{body}").ok()?;
+        Some(stream)
     }
 
     fn serves(&mut self) -> bool {

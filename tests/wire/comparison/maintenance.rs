@@ -21,7 +21,7 @@ use super::words::{Operation, all, delete, get, put, txn};
 
 /// Waits until the server knows the version of its storage, as it does soon
 /// after its start.
-async fn settle(wire: &mut Wire) {
+pub(super) async fn settle(wire: &mut Wire) {
     let mut client = MaintenanceClient::new(wire.channel());
     let mut glances = interval(GLANCE_EVERY);
     for _ in 0..500 {
