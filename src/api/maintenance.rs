@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::calls::Call;
 use super::member::{Member, STORAGE_VERSION, VERSION, aside, expect_reply};
+use super::snapshot::{self, SNAPSHOTS_MAX};
 use super::status;
 use crate::ids::MemberId;
 use crate::proto::etcdserverpb as pb;
@@ -19,12 +23,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The service.
 pub(super) struct Upkeep {
     member: Arc<Member>,
+    snapshot: Arc<Call>,
+    snapshots: Arc<Semaphore>,
 }
 
 impl Upkeep {
     /// Over this member.
     pub(super) fn new(member: Arc<Member>) -> Upkeep {
-        Upkeep { member }
+        let snapshot = member.metrics.calls.get("/etcdserverpb.Maintenance/Snapshot");
+        Upkeep { member, snapshot, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)) }
+    }
+
+    /// The version of the storage, once it is decided.
+    fn storage_version(&self) -> String {
+        let version = self.member.reader().cluster_version();
+        version.map_or(String::new(), |_| STORAGE_VERSION.to_owned())
     }
 }
 
@@ -59,9 +72,7 @@ impl Maintenance for Upkeep {
             errors: errors(standing.leader, &reader.alarms()),
             db_size_in_use: sizes.in_use,
             is_learner: reader.members().iter().any(|m| m.id == me && m.is_learner),
-            storage_version: reader
-                .cluster_version()
-                .map_or(String::new(), |_| STORAGE_VERSION.to_owned()),
+            storage_version: self.storage_version(),
             db_size_quota: sizes.quota,
             downgrade_info: Some(pb::DowngradeInfo::default()),
         }))
@@ -104,13 +115,18 @@ impl Maintenance for Upkeep {
         }))
     }
 
-    type SnapshotStream = stream::Empty<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream = BoxStream<'static, Result<pb::SnapshotResponse, Status>>;
 
     async fn snapshot(
         &self,
         _request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(status::not_yet("snapshots"))
+        let permit = Arc::clone(&self.snapshots).acquire_owned().await;
+        let permit = permit.map_err(|_closed| Status::from(status::STOPPED))?;
+        let reader = self.member.reader().clone();
+        let pieces = snapshot::begin(reader, self.storage_version(), permit);
+        let call = Arc::clone(&self.snapshot);
+        Ok(Response::new(pieces.inspect_ok(move |_| call.sent.inc()).boxed()))
     }
 
     /// Waits for as long as the caller does.

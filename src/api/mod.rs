@@ -36,6 +36,7 @@ mod queue;
 mod ranges;
 mod server;
 mod shards;
+mod snapshot;
 mod status;
 mod unary;
 mod watch;

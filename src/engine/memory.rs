@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use super::{Batch, Change, Engine, Family, Options, Visit};
+use super::{Batch, Change, Engine, Family, Frozen, Options, Visit};
 
 type Rows = Vec<BTreeMap<Vec<u8>, Bytes>>;
 
@@ -96,9 +96,7 @@ impl Engine for Memory {
         // A copy, so that a visit may use the engine.
         let rows: Vec<(Vec<u8>, Bytes)> = {
             let inner = self.lock();
-            let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-            let within =
-                inner.rows[usize::from(family.0)].range::<[u8], _>((Bound::Included(from), to));
+            let within = within(&inner.rows[usize::from(family.0)], from, to);
             within.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         for (key, value) in rows {
@@ -125,9 +123,39 @@ impl Engine for Memory {
 
     fn compact(&self) {}
 
+    fn freeze(&self) -> Box<dyn Frozen + '_> {
+        Box::new(Copied(self.lock().rows.clone()))
+    }
+
     fn disk_bytes(&self) -> u64 {
         let inner = self.lock();
         let sizes = inner.rows.iter().flatten().map(|(key, value)| key.len() + value.len());
         sizes.sum::<usize>() as u64
     }
+}
+
+/// All rows at some moment.
+struct Copied(Rows);
+
+impl Frozen for Copied {
+    fn get(&self, family: Family, key: &[u8]) -> Option<Bytes> {
+        self.0[usize::from(family.0)].get(key).cloned()
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) {
+        for (key, value) in within(&self.0[usize::from(family.0)], from, to) {
+            if visit(key, value) == ControlFlow::Break(()) {
+                return;
+            }
+        }
+    }
+}
+
+fn within<'a>(
+    rows: &'a BTreeMap<Vec<u8>, Bytes>,
+    from: &[u8],
+    to: Option<&[u8]>,
+) -> impl Iterator<Item = (&'a Vec<u8>, &'a Bytes)> {
+    let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+    rows.range::<[u8], _>((Bound::Included(from), to))
 }

@@ -10,7 +10,10 @@
 //! - After a crash an engine stands exactly at some batch: with a write-ahead
 //!   log at or after the last synced one, without at or after the last flush.
 //! - A disk that fails ends the process: only opening returns an error.
+//!
+//! Beside them [`bolt`] writes another program's files, for it to read.
 
+pub mod bolt;
 mod memory;
 mod rocks;
 #[cfg(test)]
@@ -78,8 +81,21 @@ pub trait Engine: Send + Sync {
     /// Gives the space of deleted rows back to the file system.
     fn compact(&self);
 
+    /// All families as they stand now, between two batches; writes go on.
+    fn freeze(&self) -> Box<dyn Frozen + '_>;
+
     /// Bytes on disk.
     fn disk_bytes(&self) -> u64;
+}
+
+/// An engine as it was at some moment. What is deleted since takes space for as
+/// long as this lives.
+pub trait Frozen {
+    /// The value of a key.
+    fn get(&self, family: Family, key: &[u8]) -> Option<Bytes>;
+
+    /// Visits rows in ascending order from `from` up to, not including, `to`.
+    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>);
 }
 
 /// One change of a batch.

@@ -8,11 +8,11 @@ use std::path::Path;
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, Error, ErrorKind, FlushOptions, LogLevel, ReadOptions, WriteBatch,
-    WriteOptions,
+    DBRawIterator, DBRecoveryMode, Error, ErrorKind, FlushOptions, LogLevel, ReadOptions, Snapshot,
+    WriteBatch, WriteOptions,
 };
 
-use super::{Batch, Change, Damage, Engine, Family, Options, Visit};
+use super::{Batch, Change, Damage, Engine, Family, Frozen, Options, Visit};
 
 /// One memtable. Rows wait here before they are written out once; two of them,
 /// in each of two engines, are most of what an idle member may grow to.
@@ -81,6 +81,17 @@ impl Rocks {
         outcome.unwrap_or_else(|why| panic!("disk failure in {}: {why}", self.path))
     }
 
+    fn walk(&self, mut rows: DBRawIterator<'_>, from: &[u8], visit: &mut Visit<'_>) {
+        rows.seek(from);
+        while let Some((key, value)) = rows.item() {
+            if visit(key, value) == ControlFlow::Break(()) {
+                return;
+            }
+            rows.next();
+        }
+        self.survive(rows.status());
+    }
+
     fn sum(&self, property: &str) -> u64 {
         let of = |name: &&str| {
             let family = self.db.cf_handle(name)?;
@@ -105,20 +116,8 @@ impl Engine for Rocks {
     }
 
     fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        if let Some(to) = to {
-            options.set_iterate_upper_bound(to);
-        }
-        let mut rows = self.db.raw_iterator_cf_opt(self.family(family), options);
-        rows.seek(from);
-        while let Some((key, value)) = rows.item() {
-            if visit(key, value) == ControlFlow::Break(()) {
-                return;
-            }
-            rows.next();
-        }
-        self.survive(rows.status());
+        let rows = self.db.raw_iterator_cf_opt(self.family(family), scan_options(to));
+        self.walk(rows, from, visit);
     }
 
     fn write(&self, batch: Batch) {
@@ -147,9 +146,42 @@ impl Engine for Rocks {
         }
     }
 
+    fn freeze(&self) -> Box<dyn Frozen + '_> {
+        Box::new(Still { rocks: self, snapshot: self.db.snapshot() })
+    }
+
     fn disk_bytes(&self) -> u64 {
         self.sum("rocksdb.total-sst-files-size") + self.sum("rocksdb.cur-size-all-mem-tables")
     }
+}
+
+/// All families at one sequence number.
+struct Still<'a> {
+    rocks: &'a Rocks,
+    snapshot: Snapshot<'a>,
+}
+
+impl Frozen for Still<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Option<Bytes> {
+        let value = self.snapshot.get_cf(self.rocks.family(family), key);
+        self.rocks.survive(value).map(Bytes::from)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) {
+        let family = self.rocks.family(family);
+        let rows = self.snapshot.raw_iterator_cf_opt(family, scan_options(to));
+        self.rocks.walk(rows, from, visit);
+    }
+}
+
+/// A scan passes by what others may want in the cache.
+fn scan_options(to: Option<&[u8]>) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.fill_cache(false);
+    if let Some(to) = to {
+        options.set_iterate_upper_bound(to);
+    }
+    options
 }
 
 fn db_options(wal: bool) -> rocksdb::Options {

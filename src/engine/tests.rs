@@ -72,6 +72,42 @@ proptest! {
 }
 
 #[test]
+fn what_is_frozen_stands_at_one_batch_in_all_families() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rocks, memory) = (Rocks::open(folder.path(), STATE).unwrap(), Memory::new(STATE));
+    for engine in [&rocks as &dyn Engine, &memory] {
+        let write = |number: &str| {
+            let mut batch = put(number, number);
+            batch.put(META, b"applied", number.as_bytes());
+            engine.write(batch);
+        };
+        write("1");
+        write("2");
+        let frozen = engine.freeze();
+        write("3");
+        let mut batch = Batch::default();
+        batch.delete_range(ROWS, b"", b"9");
+        engine.write(batch);
+        engine.flush();
+        engine.compact();
+        let mut seen = Vec::new();
+        frozen.scan(ROWS, b"", None, &mut |key, _| {
+            seen.push(key.to_vec());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(seen, [b"1", b"2"]);
+        assert_eq!(frozen.get(META, b"applied").unwrap(), "2");
+        assert!(rows(engine, &[], None).is_empty());
+        let mut first = None;
+        frozen.scan(ROWS, b"1a", Some(b"2a"), &mut |key, _| {
+            first = Some(key.to_vec());
+            ControlFlow::Break(())
+        });
+        assert_eq!(first.as_deref(), Some(&b"2"[..]));
+    }
+}
+
+#[test]
 fn a_crash_keeps_what_was_synced_and_all_before_it() {
     let memory = Memory::new(LOG);
     memory.write(put("before", "1"));

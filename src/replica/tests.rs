@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::consensus::FAMILIES;
-use crate::engine::{self, Batch, Engine, Family, Memory, Visit};
+use crate::engine::{self, Batch, Engine, Family, Frozen, Memory, Visit};
 use crate::ids::{ClusterId, LeaseId, LogIndex, MemberId};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::kat::log::command::Request;
@@ -75,6 +75,10 @@ impl Engine for Gated {
     }
 
     fn compact(&self) {}
+
+    fn freeze(&self) -> Box<dyn Frozen + '_> {
+        self.memory.freeze()
+    }
 
     fn disk_bytes(&self) -> u64 {
         self.memory.disk_bytes()

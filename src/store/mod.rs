@@ -13,7 +13,7 @@
 //!                         ▲                          │
 //!                         └────────── view ──────────┘
 //!                                      ▲
-//!                    range · txn · history · hash · reader
+//!              range · txn · history · hash · snapshot · reader
 //! ```
 //!
 //! Each change of a key is a row of its own, under the revision that made it;
@@ -54,6 +54,7 @@ mod hash;
 mod history;
 mod range;
 mod reader;
+mod snapshot;
 mod watch;
 
 mod alarm;

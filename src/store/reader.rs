@@ -1,5 +1,6 @@
 //! Reading the store from any thread, while it is written.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use super::schema::signed;
 use super::txn::Decided;
 use super::view::Shared;
 use super::watch::{History, KeyRange};
-use super::{gate, hash, history};
+use super::{gate, hash, history, snapshot};
 use crate::ids::{LeaseId, LogIndex, MemberId, Revision};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::mvccpb::KeyValue;
@@ -160,6 +161,15 @@ impl Reader {
     /// A checksum over all rows that members must have alike.
     pub fn hash(&self) -> u32 {
         hash::hash(&self.shared)
+    }
+
+    /// The whole store as a database file of etcd's, at one entry; `begin` learns
+    /// the size of the file, and makes what takes its bytes.
+    ///
+    /// # Errors
+    /// Those of what takes the bytes.
+    pub fn snapshot<W: Write>(&self, begin: impl FnOnce(u64) -> W) -> io::Result<W> {
+        snapshot::write(&self.shared, begin)
     }
 
     /// All leases: id, TTL as granted, remaining TTL of the last checkpoint (or 0).

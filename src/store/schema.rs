@@ -5,7 +5,10 @@
 //! revisions  main (8 BE) · sub (8 BE)         KeyValue, as on the wire
 //!            main (8 BE) · sub (8 BE) · 't'   KeyValue with nothing but the key
 //! leases     id (8 BE)                        TTL (8 BE) · remaining TTL (8 BE)
-//! auth       (nothing yet)
+//! auth       on                               1 (1), if accounts are enforced
+//!            revision                         of accounts (8 BE), if they ever changed
+//!            user/ · name                     authpb.User
+//!            role/ · name                     authpb.Role
 //! members    id (8 BE)                        etcdserverpb.Member
 //! alarms     type (1) · member (8 BE)         empty
 //! meta       format                           1 (4 BE)
@@ -36,6 +39,8 @@ pub const ENGINE: engine::Options = engine::Options {
 pub(super) const REVISIONS: Family = Family(0);
 /// Leases, their keys aside.
 pub(super) const LEASES: Family = Family(1);
+/// Users and roles.
+pub(super) const AUTH: Family = Family(2);
 /// Who belongs to the cluster.
 pub(super) const MEMBERS: Family = Family(3);
 /// Active alarms.

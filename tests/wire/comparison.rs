@@ -20,6 +20,7 @@ mod maintenance;
 mod members;
 mod ranges;
 mod recipes;
+mod snapshots;
 mod txns;
 mod watches;
 mod wire;
@@ -83,6 +84,7 @@ macro_rules! subjects {
             maintenance::asking_for_status
             maintenance::raising_alarms
             maintenance::moving_leadership
+            maintenance::taking_a_snapshot
             maintenance::asking_over_http
             maintenance::calling_what_is_not_there
             maintenance::being_without_accounts
@@ -107,17 +109,19 @@ macro_rules! subjects {
             etcdctl::locking_and_electing
             etcdctl::asking_about_the_server
             etcdctl::asking_for_less
+            etcdctl::saving_a_snapshot
             etcdctl::checking_speed
+            snapshots::restoring_everything
+            snapshots::saving_a_large_store_under_load
+            snapshots::leaving_a_snapshot
         }
     };
     (later $server:ident, $when:ident) => {
         subjects! { $server, $when:
             maintenance::downgrading
-            maintenance::taking_a_snapshot
             members::changing_urls
             members::joining_a_learner
             etcdctl::asking_to_downgrade
-            etcdctl::saving_a_snapshot
         }
     };
     ($server:ident, $when:ident: $($module:ident::$subject:ident)*) => {

@@ -81,7 +81,8 @@ fn run(program: &str, arguments: &[String], input: &str, lines: Option<usize>) -
 }
 
 impl Wire {
-    async fn program(
+    /// Runs a program to its end, or until it has printed so many lines.
+    pub(super) async fn program(
         &mut self,
         program: &'static str,
         line: &str,
@@ -120,7 +121,7 @@ impl Wire {
     }
 
     /// Hides what was drawn by chance, and lets command lines name it.
-    fn hide(&mut self, secret: String, name: &str) {
+    pub(super) fn hide(&mut self, secret: String, name: &str) {
         self.secrets.push((secret, name.to_owned()));
     }
 }
@@ -401,6 +402,17 @@ pub(super) async fn asking_to_downgrade(wire: &mut Wire) {
     }
 }
 
+/// A stock etcd that goes on from a snapshot.
+pub(super) fn restored(file: &Path) -> Server {
+    Server::etcd_restored(|data| {
+        let (file, data) = (file.display().to_string(), data.display().to_string());
+        let mut arguments = ["snapshot", "restore", &file, "--data-dir", &data].to_vec();
+        arguments.extend(RESTORED);
+        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+        run("etcdutl", &arguments, "", None);
+    })
+}
+
 /// The stock tools read what ours saves, and it holds the same.
 pub(super) async fn saving_a_snapshot(wire: &mut Wire) {
     some_keys(wire).await;
@@ -411,15 +423,7 @@ pub(super) async fn saving_a_snapshot(wire: &mut Wire) {
     wire.ctl("snapshot save FOLDER/file").await;
     // Restoring checks the file, which the other two open for writing.
     // A stock etcd goes on from there.
-    let restored = Server::etcd_restored(|data| {
-        let file = folder.path().join("file").display().to_string();
-        let data = data.display().to_string();
-        let mut arguments = ["snapshot", "restore", &file, "--data-dir", &data].to_vec();
-        arguments.extend(RESTORED);
-        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
-        run("etcdutl", &arguments, "", None);
-    });
-    let mut other = Wire::new(restored);
+    let mut other = Wire::new(restored(&folder.path().join("file")));
     "restored: ".clone_into(&mut other.chapter);
     for revision in [0, 2, 5, 7] {
         other.range(RangeRequest { revision, ..all() }).await;
