@@ -143,7 +143,9 @@ impl Server {
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let length = body.len();
         let head = format!("{what} HTTP/1.1\r\nHost: wire\r\nConnection: close\r\n{headers}");
-        write!(stream, "{head}Content-Length: {length}\r\n\r\n{body}").ok()?;
+        // In one piece: a server that need not read a body may hang up on the rest.
+        let whole = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+        stream.write_all(whole.as_bytes()).ok()?;
         Some(stream)
     }
 
