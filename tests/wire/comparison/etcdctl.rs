@@ -268,10 +268,10 @@ pub(super) async fn running_txns(wire: &mut Wire) {
 
 pub(super) async fn leasing(wire: &mut Wire) {
     let id = wire.lease_grant(600, 0).await;
-    wire.hide(format!("{id:x}"), "LEASE");
+    wire.hide(format!("{id:016x}"), "LEASE");
     wire.hide(id.to_string(), "DECIMAL");
     let other = wire.lease_grant(900, 0).await;
-    wire.hide(format!("{other:x}"), "OTHER");
+    wire.hide(format!("{other:016x}"), "OTHER");
     wire.hide(other.to_string(), "ELSE");
     for line in [
         "lease",
