@@ -34,6 +34,11 @@
 //!                                                                  tell the watchers
 //! ```
 //!
+//! Whoever has news for the driver turns it, the writer most of all; and a
+//! small batch the writer applies itself, so that a lone put changes threads
+//! twice (`replica/runtime.rs`). Connections have threads of their own, each
+//! with all requests that came over it (`api/shards.rs`).
+//!
 //! A read never enters the log: it waits until what was acknowledged before it
 //! is applied (for a sole voter it is), then reads at a pinned revision, in
 //! slices, on its own task.
