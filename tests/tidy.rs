@@ -38,6 +38,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rocksdb", &["src/engine/rocks.rs"]),
     ("prometheus", &["src/api/", "src/replica/counters.rs"]),
     ("hyper", &["src/api/"]),
+    ("bcrypt", &["src/api/auth.rs"]),
     ("axum", &["src/api/", "src/agent/peer.rs"]),
     ("saphyr_parser", &["src/agent/config/"]),
     ("clap", &["src/cli/"]),

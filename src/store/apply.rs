@@ -5,10 +5,12 @@
 //! What a command is refused for, it is refused for on every member.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::command::{Reply, Request, read_entry};
+use super::auth::TokenChange;
+use super::command::{AccountChange, Caller, Reply, Request, read_entry};
 use super::compaction::Jobs;
 use super::gate;
 use super::range::header;
@@ -66,6 +68,8 @@ pub struct Applied {
     pub changes: Vec<Changes>,
     /// What the lessor wants to know.
     pub leases: Vec<LeaseChange>,
+    /// What whoever keeps the tokens of users wants to know.
+    pub tokens: Vec<TokenChange>,
     /// Whether there is something to purge: a compaction took effect.
     pub compacted: bool,
     /// Whether alarms changed.
@@ -94,7 +98,7 @@ impl Store {
         work.applied.answers.reserve_exact(commands.len());
         for (id, request) in commands {
             let outcome = match request {
-                Some(request) => self.carry_out(request, &mut work),
+                Some((caller, request)) => self.carry_out(index, &caller, request, &mut work),
                 None => Err(Rejection::Malformed),
             };
             work.applied.answers.push(Answer { id, outcome });
@@ -126,8 +130,14 @@ impl Store {
         done
     }
 
-    fn carry_out(&mut self, request: Request, work: &mut Work) -> Result<Reply, Rejection> {
-        gate::admit(&self.shared.state.read().alarms, &request)?;
+    fn carry_out(
+        &mut self,
+        index: LogIndex,
+        caller: &Caller,
+        request: Request,
+        work: &mut Work,
+    ) -> Result<Reply, Rejection> {
+        gate::admit(&self.shared.state.read(), caller, &request)?;
         match request {
             Request::Put(put) => self.put(&put, work),
             Request::DeleteRange(delete) => {
@@ -156,6 +166,9 @@ impl Store {
             Request::ClusterVersion(version) => {
                 self.shared.state.write().members.decide(version, &mut work.batch);
                 Ok(Reply::Done)
+            }
+            Request::Accounts(accounts) => {
+                self.account(accounts.change.ok_or(Rejection::Malformed)?, index, work)
             }
         }
     }
@@ -245,6 +258,22 @@ impl Store {
         work.applied.alarms |= changed;
         let header = header(state.keyspace.revision);
         Ok(Reply::Alarm(pb::AlarmResponse { header, alarms }))
+    }
+
+    fn account(
+        &self,
+        change: AccountChange,
+        index: LogIndex,
+        work: &mut Work,
+    ) -> Result<Reply, Rejection> {
+        let mut state = self.shared.state.write();
+        let token = state.accounts.change(change, index, work)?;
+        self.shared.is_auth_on.store(state.accounts.is_on(), Ordering::Release);
+        let revision = state.keyspace.revision;
+        Ok(match token {
+            Some(token) => Reply::Token { token, revision },
+            None => Reply::Accounts(revision),
+        })
     }
 
     /// Gives back the space of a slice of what was compacted; true while there

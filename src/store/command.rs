@@ -14,6 +14,9 @@ use crate::proto::kat::log;
 /// One change, as the log holds it: etcd's own request.
 pub type Request = log::command::Request;
 
+/// One change of users, roles and rights.
+pub type AccountChange = log::accounts::Change;
+
 /// Who asks. The default is nobody, which is right while authentication is off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
@@ -43,6 +46,16 @@ pub enum Reply {
     LeaseCheckpoint(pb::LeaseCheckpointResponse),
     /// To a question about alarms.
     Alarm(pb::AlarmResponse),
+    /// To a change of users, roles and rights: the revision of the keyspace,
+    /// which it leaves alone.
+    Accounts(i64),
+    /// To a login: the token.
+    Token {
+        /// What the user shows from now on.
+        token: String,
+        /// The revision of the keyspace.
+        revision: i64,
+    },
     /// To a command that only members propose.
     Done,
 }
@@ -85,9 +98,9 @@ struct Named {
     id: Option<log::ProposalId>,
 }
 
-/// The commands of an entry: the name of each, and what it asks, if that can be
-/// read at all.
-pub(super) fn read_entry(data: &Bytes) -> Vec<(ProposalId, Option<Request>)> {
+/// The commands of an entry: the name of each, and who asks for what, if that
+/// can be read at all.
+pub(super) fn read_entry(data: &Bytes) -> Vec<(ProposalId, Option<(Caller, Request)>)> {
     if data.is_empty() {
         return Vec::new();
     }
@@ -100,14 +113,21 @@ pub(super) fn read_entry(data: &Bytes) -> Vec<(ProposalId, Option<Request>)> {
     entry.commands.into_iter().map(read_command).collect()
 }
 
-fn read_command(bytes: Bytes) -> (ProposalId, Option<Request>) {
+fn read_command(bytes: Bytes) -> (ProposalId, Option<(Caller, Request)>) {
     let Ok(command) = log::Command::decode(bytes.clone()) else {
         let named = Named::decode(bytes).expect("a command of the log has a name");
         return (name(named.id), None);
     };
     // Members that skip what they do not know would no longer be alike.
-    assert!(command.request.is_some(), "a command is unknown here: a newer member wrote it");
-    (name(command.id), command.request)
+    let is_known = match &command.request {
+        None => false,
+        Some(Request::Accounts(accounts)) => accounts.change.is_some(),
+        Some(_) => true,
+    };
+    let request = command.request.filter(|_| is_known);
+    let request = request.expect("a command is unknown here: a newer member wrote it");
+    let caller = Caller { user: command.user, auth_revision: command.auth_revision };
+    (name(command.id), Some((caller, request)))
 }
 
 fn name(id: Option<log::ProposalId>) -> ProposalId {

@@ -1,10 +1,11 @@
-//! What stands before a command: alarms, and what a member should have refused
-//! to propose. The quota is judged by the member that is asked, before it
-//! proposes; what has slipped past it is carried out by all.
+//! What stands before a command: alarms, the rights of whoever asks, and what a
+//! member should have refused to propose. The quota is judged by the member that
+//! is asked, before it proposes; what has slipped past it is carried out by all.
 
-use super::alarm::Alarms;
-use super::command::Request;
+use super::command::{Caller, Request};
 use super::rejection::Rejection;
+use super::rights::Check;
+use super::view::State;
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
 use crate::proto::kat::log::LeaseExpire;
@@ -14,15 +15,22 @@ const PUT_COST: u64 = 256;
 /// What etcd takes a lease to need.
 const LEASE_COST: u64 = 64;
 
+impl State {
+    /// A caller, about to do something.
+    pub(super) fn check<'a>(&'a self, caller: &'a Caller) -> Check<'a> {
+        Check { accounts: &self.accounts, leases: &self.leases, caller }
+    }
+}
+
 /// Whether a command may be carried out at all, in the order of the gates.
-pub(super) fn admit(alarms: &Alarms, request: &Request) -> Result<(), Rejection> {
-    if alarms.is_corrupt() && is_mutation(request) {
+pub(super) fn admit(state: &State, caller: &Caller, request: &Request) -> Result<(), Rejection> {
+    if state.alarms.is_corrupt() && is_mutation(request) {
         return Err(Rejection::Corrupt);
     }
-    if alarms.is_full() && cost(request) > 0 {
+    if state.alarms.is_full() && cost(request) > 0 {
         return Err(Rejection::NoSpace);
     }
-    Ok(())
+    Ok(state.check(caller).command(request)?)
 }
 
 fn is_mutation(request: &Request) -> bool {
@@ -37,7 +45,8 @@ fn is_mutation(request: &Request) -> bool {
         Request::LeaseCheckpoint(_)
         | Request::Alarm(_)
         | Request::MemberAttributes(_)
-        | Request::ClusterVersion(_) => false,
+        | Request::ClusterVersion(_)
+        | Request::Accounts(_) => false,
     }
 }
 

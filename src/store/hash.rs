@@ -16,7 +16,9 @@ use crc32c::{crc32c, crc32c_append};
 use super::body::Body;
 use super::reader::Hashed;
 use super::rejection::Rejection;
-use super::schema::{ALARMS, LEASES, MEMBERS, META, REVISIONS, Version, meta, revision_start};
+use super::schema::{
+    ALARMS, AUTH, LEASES, MEMBERS, META, REVISIONS, Version, meta, revision_start,
+};
 use super::view::Shared;
 use crate::engine::Family;
 
@@ -138,7 +140,7 @@ pub(super) fn hash(shared: &Arc<Shared>) -> u32 {
         }
         ControlFlow::Continue(())
     });
-    for family in [LEASES, MEMBERS, ALARMS] {
+    for family in [LEASES, AUTH, MEMBERS, ALARMS] {
         sum = add_family(shared, family, sum);
     }
     for name in [meta::FORMAT, meta::CLUSTER, meta::REVISION, meta::SCHEDULED, meta::VERSION] {

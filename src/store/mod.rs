@@ -1,5 +1,5 @@
-//! What the data means: etcd's keyspace, leases, alarms and members, as a
-//! function of the log.
+//! What the data means: etcd's keyspace, leases, accounts, alarms and members,
+//! as a function of the log.
 //!
 //! A store takes entries of the log in order, and nothing else changes it. It
 //! has no clock, no dice, no thread and no socket, and has never heard of raft:
@@ -58,19 +58,23 @@ mod snapshot;
 mod watch;
 
 mod alarm;
+mod auth;
 mod compaction;
 mod lease;
 mod members;
 mod open;
+mod rights;
 
 #[cfg(test)]
 mod tests;
 
 pub use apply::{Answer, Applied, LeaseChange, Options, Store};
-pub use command::{Caller, Reply, Request, append_command, begin_entry};
+pub use auth::TokenChange;
+pub use command::{AccountChange, Caller, Reply, Request, append_command, begin_entry};
 pub use members::Genesis;
 pub use range::RangeStream;
 pub use reader::{Damaged, Hashed, LeaseView, Reader, Sizes};
-pub use rejection::Rejection;
+pub use rejection::{Denied, Rejection};
+pub use rights::Access;
 pub use schema::ENGINE;
 pub use watch::{Changes, Event, History, KeyRange, Previous};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::alarm::Alarms;
 use super::apply::{Options, Store};
+use super::auth::Accounts;
 use super::body::Body;
 use super::compaction::Jobs;
 use super::keyspace::Keyspace;
@@ -16,7 +17,8 @@ use super::lease::Leases;
 use super::members::{self, Genesis, Members};
 use super::reader::Damaged;
 use super::schema::{
-    ALARMS, FORMAT, LEASES, MEMBERS, META, REVISIONS, Version, meta, number, pair, pair_row, signed,
+    ALARMS, AUTH, FORMAT, LEASES, MEMBERS, META, REVISIONS, Version, meta, number, pair, pair_row,
+    signed,
 };
 use super::view::{Published, Shared, State};
 use crate::engine::{Batch, Engine, Family};
@@ -87,6 +89,7 @@ impl Store {
             keyspace,
             leases,
             alarms: rows.alarms()?,
+            accounts: rows.accounts()?,
             members: rows.members()?,
             finished,
             published: Published { applied, revision, compacted: scheduled },
@@ -164,6 +167,13 @@ impl Rows<'_> {
         let mut alarms = Alarms::default();
         self.each(ALARMS, |key, _| alarms.load(key))?;
         Ok(alarms)
+    }
+
+    fn accounts(&self) -> Result<Accounts, Damaged> {
+        let mut accounts = Accounts::default();
+        self.each(AUTH, |key, row| accounts.load(key, row))?;
+        accounts.refresh();
+        Ok(accounts)
     }
 
     fn members(&self) -> Result<Members, Damaged> {

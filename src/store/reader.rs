@@ -2,18 +2,21 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::command::Request;
+use super::command::{Caller, Request};
 use super::range::{self, RangeStream};
 use super::rejection::Rejection;
+use super::rights::Access;
 use super::schema::signed;
 use super::txn::Decided;
 use super::view::Shared;
 use super::watch::{History, KeyRange};
 use super::{gate, hash, history, snapshot};
 use crate::ids::{LeaseId, LogIndex, MemberId, Revision};
+use crate::proto::authpb::Permission;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::mvccpb::KeyValue;
 
@@ -202,6 +205,83 @@ impl Reader {
     /// Active alarms, by type (CORRUPT first, then NOSPACE) and member.
     pub fn alarms(&self) -> Vec<pb::AlarmMember> {
         self.shared.state.read().alarms.all()
+    }
+
+    /// Whether accounts are enforced.
+    pub fn is_auth_on(&self) -> bool {
+        self.shared.is_auth_on.load(Ordering::Acquire)
+    }
+
+    /// Counts the changes of accounts.
+    pub fn auth_revision(&self) -> u64 {
+        self.shared.state.read().accounts.revision()
+    }
+
+    /// The names of all users, in order.
+    pub fn users(&self) -> Vec<String> {
+        self.shared.state.read().accounts.users()
+    }
+
+    /// The names of all roles, in order.
+    pub fn roles(&self) -> Vec<String> {
+        self.shared.state.read().accounts.roles()
+    }
+
+    /// The roles of a user, in order.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn roles_of(&self, user: &str) -> Result<Vec<String>, Rejection> {
+        Ok(self.shared.state.read().accounts.user(user)?.roles.clone())
+    }
+
+    /// What a role may.
+    ///
+    /// # Errors
+    /// There is no such role.
+    pub fn permissions_of(&self, role: &str) -> Result<Vec<Permission>, Rejection> {
+        Ok(self.shared.state.read().accounts.permissions(role)?)
+    }
+
+    /// The hash of a user's password, and the auth revision at which it was it.
+    ///
+    /// # Errors
+    /// Accounts are not enforced; no such user; a user without a password.
+    pub fn password_of(&self, user: &str) -> Result<(Vec<u8>, u64), Rejection> {
+        let state = self.shared.state.read();
+        Ok((state.accounts.password(user)?, state.accounts.revision()))
+    }
+
+    /// Whether a caller may do what only `root` may.
+    ///
+    /// # Errors
+    /// It may not, or nobody knows who it is.
+    pub fn may_administer(&self, caller: &Caller) -> Result<(), Rejection> {
+        Ok(self.shared.state.read().check(caller).administer()?)
+    }
+
+    /// Whether a caller may read a range.
+    ///
+    /// # Errors
+    /// It may not, or nobody knows (any more) who it is.
+    pub fn may_read(&self, caller: &Caller, key: &Bytes, end: &Bytes) -> Result<(), Rejection> {
+        Ok(self.shared.state.read().check(caller).range(Access::Read, key, end)?)
+    }
+
+    /// Whether a caller may do whatever a txn could come to.
+    ///
+    /// # Errors
+    /// It may not, or nobody knows (any more) who it is.
+    pub fn may_txn(&self, caller: &Caller, txn: &pb::TxnRequest) -> Result<(), Rejection> {
+        Ok(self.shared.state.read().check(caller).txn(txn)?)
+    }
+
+    /// Whether a caller may use all keys of a lease.
+    ///
+    /// # Errors
+    /// It may not, or nobody knows (any more) who it is.
+    pub fn may_use(&self, caller: &Caller, id: LeaseId, access: Access) -> Result<(), Rejection> {
+        Ok(self.shared.state.read().check(caller).lease(id, access)?)
     }
 
     /// Events of a range from revision `from` on, at most about `bytes_max` of

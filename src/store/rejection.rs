@@ -30,8 +30,67 @@ pub enum Rejection {
     /// There is no such member.
     #[error("member not found")]
     MemberNotFound,
+    /// Accounts stand in the way.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// Whoever proposed it should have refused it: no client is ever told so
     /// by a member that checks what it proposes.
     #[error("malformed request")]
     Malformed,
+}
+
+/// A refusal that has to do with users, roles and rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Nobody can be asked who they are.
+    #[error("authentication is not enabled")]
+    AuthNotEnabled,
+    /// No such user, or not its password.
+    #[error("authentication failed, invalid user ID or password")]
+    AuthFailed,
+    /// The user has no password, and never will have.
+    #[error("authentication failed, password was given for no password user")]
+    NoPasswordUser,
+    /// Nobody says who asks, or how a user is to be called.
+    #[error("user name is empty")]
+    UserEmpty,
+    /// There is such a user.
+    #[error("user name already exists")]
+    UserAlreadyExists,
+    /// There is no such user.
+    #[error("user name not found")]
+    UserNotFound,
+    /// A role needs a name.
+    #[error("role name is empty")]
+    RoleEmpty,
+    /// There is such a role.
+    #[error("role name already exists")]
+    RoleAlreadyExists,
+    /// There is no such role.
+    #[error("role name not found")]
+    RoleNotFound,
+    /// The user does not have the role.
+    #[error("role is not granted to the user")]
+    RoleNotGranted,
+    /// A grant of no right.
+    #[error("permission not given")]
+    PermissionNotGiven,
+    /// The role does not have the right.
+    #[error("permission is not granted to the role")]
+    PermissionNotGranted,
+    /// Without this there would be no way back.
+    #[error("invalid auth management")]
+    InvalidAuthManagement,
+    /// Accounts cannot be enforced without a user `root`.
+    #[error("root user does not exist")]
+    RootUserNotExist,
+    /// Accounts cannot be enforced if `root` may do nothing.
+    #[error("root user does not have root role")]
+    RootRoleNotExist,
+    /// The user may not do that.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// Rights have changed since they were checked: log in again.
+    #[error("revision of auth store is old")]
+    AuthOldRevision,
 }

@@ -54,7 +54,7 @@ impl<'a> Decided<'a> {
                 Op::RequestTxn(txn) => DecidedOp::Txn(Decided::new(source, txn)?),
             })
         });
-        Ok(Decided { holds, ops: ops.collect::<Result<_, _>>()? })
+        Ok(Decided { holds, ops: ops.collect::<Result<_, Rejection>>()? })
     }
 
     /// The operations on the way in order, those of nested txns in their places.

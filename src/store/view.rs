@@ -15,11 +15,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::alarm::Alarms;
+use super::auth::Accounts;
 use super::body;
 use super::hash::Kept;
 use super::keyspace::{Keyspace, Pick};
@@ -42,6 +44,8 @@ pub(super) const FETCH_MAX: usize = 128;
 pub(super) struct Shared {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) quota: i64,
+    /// Whether accounts are enforced: every call asks, so nobody waits for a lock.
+    pub(super) is_auth_on: AtomicBool,
     pub(super) state: RwLock<State>,
     pub(super) hashes: Mutex<Kept>,
     pins: Mutex<BTreeMap<i64, usize>>,
@@ -52,6 +56,7 @@ pub(super) struct State {
     pub(super) keyspace: Keyspace,
     pub(super) leases: Leases,
     pub(super) alarms: Alarms,
+    pub(super) accounts: Accounts,
     pub(super) members: Members,
     /// How far purged space was given back.
     pub(super) finished: i64,
@@ -86,6 +91,7 @@ impl Shared {
         Shared {
             engine,
             quota,
+            is_auth_on: AtomicBool::new(state.accounts.is_on()),
             state: RwLock::new(state),
             hashes: Mutex::new(Kept::default()),
             pins: Mutex::new(BTreeMap::new()),

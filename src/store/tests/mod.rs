@@ -8,6 +8,7 @@
 //! What no script can say is in `corners.rs`: odd bytes, torn stores, hashes
 //! made by hand. `model.rs` plays at random against a list of what happened.
 
+mod accounts;
 mod corners;
 mod model;
 mod script;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use goldenscript::{Command, Context, Runner};
 use tempfile::TempDir;
 
+use super::accounts;
 use super::words::{self, Outcome, Words};
 use crate::engine::{Engine, Memory, Rocks};
 use crate::ids::{ClusterId, LeaseId, LogIndex, ProposalId, Revision, Term};
@@ -133,13 +134,19 @@ struct Script {
     worlds: Vec<World>,
     /// Commands that wait for `commit`.
     entry: Option<Vec<u8>>,
+    /// Who asks.
+    caller: Caller,
 }
 
 impl Script {
     fn new() -> Script {
         let memory = Disk::Memory(Arc::new(Memory::new(ENGINE)));
         let rocks = Disk::Rocks(tempfile::tempdir().unwrap());
-        Script { worlds: vec![World::new(memory, 0), World::new(rocks, 1 << 20)], entry: None }
+        Script {
+            worlds: vec![World::new(memory, 0), World::new(rocks, 1 << 20)],
+            entry: None,
+            caller: Caller::default(),
+        }
     }
 
     /// What all stores say.
@@ -161,7 +168,7 @@ impl Script {
     fn propose(&mut self, request: Request, context: &Context) -> String {
         let is_grouped = self.entry.is_some();
         let entry = self.entry.get_or_insert_with(begin_entry);
-        append_command(entry, ProposalId::default(), &Caller::default(), request);
+        append_command(entry, ProposalId::default(), &self.caller, request);
         if is_grouped { String::new() } else { self.commit(context) }
     }
 
@@ -184,6 +191,9 @@ impl Script {
             for change in applied.leases.iter().filter(|_| shows("leases")) {
                 writeln!(lines, "{change:?}").unwrap();
             }
+            for change in applied.tokens.iter().filter(|_| shows("tokens")) {
+                writeln!(lines, "{change:?}").unwrap();
+            }
             lines
         })
     }
@@ -198,7 +208,10 @@ impl Script {
             },
             _ => {
                 words.next()?;
-                Script::other(name, words)?
+                match accounts::request(name, words)? {
+                    Some(request) => request,
+                    None => Script::other(name, words)?,
+                }
             }
         })
     }
@@ -280,6 +293,7 @@ impl Script {
             "members" => self.read(|reader| Ok(members(reader))),
             "alarms" => self.read(|reader| Ok(words::alarms(&reader.alarms()))),
             "leases" => self.read(|reader| Ok(leases(reader))),
+            "accounts" => self.read(|reader| Ok(accounts::told(reader))),
             _ => return Ok(None),
         };
         answer.map(Some)
@@ -347,6 +361,10 @@ impl Runner for Script {
         match name {
             "begin" => self.entry = Some(begin_entry()),
             "commit" => return Ok(self.commit(context)),
+            "as" => {
+                words.next()?;
+                self.caller = Caller { user: words.next()?, auth_revision: words.number()? };
+            }
             "flush" => {
                 self.each(|world| world.engine.as_ref().unwrap().flush());
             }
@@ -425,4 +443,5 @@ scripts! {
     alarms_stop_writes => "alarm"
     members_describe_themselves => "members"
     a_store_comes_back_where_it_was => "crash"
+    who_may_not_is_refused => "accounts"
 }

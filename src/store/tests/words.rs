@@ -286,6 +286,8 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::LeaseRevoke(revoke) => rev(revoke.header.as_ref()),
         Reply::LeaseCheckpoint(checkpoint) => rev(checkpoint.header.as_ref()),
         Reply::Alarm(alarm) => alarms(&alarm.alarms),
+        Reply::Accounts(revision) => format!("rev {revision}"),
+        Reply::Token { token, revision } => format!("rev {revision} token {token}"),
         Reply::Done => "done".to_owned(),
     }
 }
