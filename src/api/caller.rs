@@ -1,13 +1,42 @@
 //! Who is calling, and on which conditions: the metadata of a call.
 //!
-//! Tokens are not looked at: there are no accounts yet, and etcd too ignores a
-//! token while authentication is off.
+//! A token is taken along, and looked at where it matters who asks: while
+//! authentication is off, any token will do, as in etcd.
 
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::status::{self, Refusal};
+
+/// The token that a caller shows, if it shows one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Who(Option<String>);
+
+/// Where a token may stand: gRPC clients use the one, programs that speak HTTP
+/// the other.
+const TOKENS: [&str; 2] = ["token", "authorization"];
+
+impl Who {
+    /// Reads it.
+    pub(super) fn read(headers: &HeaderMap) -> Who {
+        let value = TOKENS.iter().find_map(|name| headers.get(*name));
+        Who(value.map(|value| {
+            let token = String::from_utf8_lossy(value.as_bytes());
+            token.strip_prefix("Bearer ").unwrap_or(&token).to_owned()
+        }))
+    }
+
+    /// Of a request to tonic.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Who {
+        Who::read(request.metadata().as_ref())
+    }
+
+    /// The token.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
 
 /// What the metadata says, read in one pass.
 #[derive(Debug, Default, PartialEq)]
@@ -117,6 +146,17 @@ mod tests {
         assert!(metadata.is_grpc && metadata.wants_leader);
         assert_eq!(metadata.timeout, Some(Duration::from_micros(4_999_999)));
         assert_eq!(metadata.version(), Ok("3.7.1"));
+    }
+
+    #[test]
+    fn a_token_stands_in_one_of_two_places() {
+        let who = |list: &[(&'static str, &'static [u8])]| Who::read(&headers(list));
+        assert_eq!(who(&[("token", b"a.1"), ("authorization", b"b.2")]).token(), Some("a.1"));
+        assert_eq!(who(&[("authorization", b"b.2")]).token(), Some("b.2"));
+        assert_eq!(who(&[("authorization", b"Bearer b.2")]).token(), Some("b.2"));
+        assert_eq!(who(&[("token", b"Bearer a.1"), ("token", b"b.2")]).token(), Some("a.1"));
+        assert_eq!(who(&[("token", b"\xff")]).token(), Some("\u{fffd}"));
+        assert_eq!(who(&[("tokens", b"a.1")]).token(), None);
     }
 
     #[test]

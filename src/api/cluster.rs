@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::caller::Who;
 use super::check;
 use super::member::Member;
 use super::status;
@@ -50,8 +51,10 @@ impl Cluster for Members {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        let who = Who::of(&request);
         let request = request.into_inner();
         check::peer_urls(&request.peer_ur_ls)?;
+        self.member.may_administer(&who).await?;
         self.are_free(&request.peer_ur_ls, None)?;
         Err(status::not_yet("the addition of members"))
     }
@@ -60,6 +63,7 @@ impl Cluster for Members {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let leaving = self.find(request.into_inner().id)?;
         let mut others = self.all().into_iter().filter(|member| member.id != leaving.id);
         if !leaving.is_learner && others.all(|member| member.is_learner) {
@@ -72,6 +76,7 @@ impl Cluster for Members {
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let pb::MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
         self.find(id)?;
         self.are_free(&peer_ur_ls, Some(id))?;
@@ -82,6 +87,7 @@ impl Cluster for Members {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
+        self.member.is_known(&Who::of(&request)).await?;
         if request.into_inner().linearizable {
             self.member.replica.linearize().await?;
         }
@@ -93,6 +99,7 @@ impl Cluster for Members {
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         if !self.find(request.into_inner().id)?.is_learner {
             return Err(status::NOT_LEARNER.into());
         }

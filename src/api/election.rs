@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
+use super::caller::Who;
 use super::calls::Call;
 use super::kv::Keys;
 use super::member::Member;
@@ -31,13 +32,17 @@ impl Elections {
         Elections { member, keys, call }
     }
 
-    fn queue(&self, name: &[u8]) -> Arc<Queue> {
-        Arc::new(Queue::new(Arc::clone(&self.member), Arc::clone(&self.keys), name))
+    fn queue(&self, who: Who, name: &[u8]) -> Arc<Queue> {
+        Arc::new(Queue::new(Arc::clone(&self.member), Arc::clone(&self.keys), who, name))
     }
 
-    async fn campaign(&self, request: pb::CampaignRequest) -> Result<pb::CampaignResponse, Status> {
+    async fn campaign(
+        &self,
+        who: Who,
+        request: pb::CampaignRequest,
+    ) -> Result<pb::CampaignResponse, Status> {
         let pb::CampaignRequest { name, lease, value } = request;
-        let queue = self.queue(&name);
+        let queue = self.queue(who, &name);
         let lease = queue.lease(lease).await?;
         let place = queue.enter(lease, value.clone()).await?;
         let waiting = Waiting::at(&queue, &place);
@@ -51,26 +56,34 @@ impl Elections {
         Ok(pb::CampaignResponse { header, leader })
     }
 
-    async fn proclaim(&self, request: pb::ProclaimRequest) -> Result<pb::ProclaimResponse, Status> {
+    async fn proclaim(
+        &self,
+        who: Who,
+        request: pb::ProclaimRequest,
+    ) -> Result<pb::ProclaimResponse, Status> {
         let leader = request.leader.ok_or_else(leader_is_missing)?;
-        let queue = self.queue(&leader.name);
+        let queue = self.queue(who, &leader.name);
         let pb::LeaderKey { key, rev, lease, .. } = leader;
         let lease = queue.lease(lease).await?;
         let header = proclaim(&queue, &key, rev, lease, request.value).await?;
         Ok(pb::ProclaimResponse { header })
     }
 
-    async fn resign(&self, request: pb::ResignRequest) -> Result<pb::ResignResponse, Status> {
+    async fn resign(
+        &self,
+        who: Who,
+        request: pb::ResignRequest,
+    ) -> Result<pb::ResignResponse, Status> {
         let leader = request.leader.ok_or_else(leader_is_missing)?;
         let key = leader.key;
         let deletion = DeleteRangeRequest { key: key.clone(), ..Default::default() };
         let deletion = Op::RequestDeleteRange(deletion);
-        let response = self.queue(&leader.name).if_held(&key, leader.rev, deletion).await?;
+        let response = self.queue(who, &leader.name).if_held(&key, leader.rev, deletion).await?;
         Ok(pb::ResignResponse { header: response.header })
     }
 
-    async fn leader(&self, name: &[u8]) -> Result<pb::LeaderResponse, Status> {
-        let first = self.queue(name).first().await?;
+    async fn leader(&self, who: Who, name: &[u8]) -> Result<pb::LeaderResponse, Status> {
+        let first = self.queue(who, name).first().await?;
         match first.kvs.into_iter().next() {
             Some(kv) => Ok(pb::LeaderResponse { header: first.header, kv: Some(kv) }),
             None => Err(Status::unknown("election: no leader")),
@@ -86,7 +99,7 @@ impl Election for Elections {
         &self,
         request: Request<pb::CampaignRequest>,
     ) -> Result<Response<pb::CampaignResponse>, Status> {
-        let won = Elections::campaign(self, request.into_inner()).await;
+        let won = Elections::campaign(self, Who::of(&request), request.into_inner()).await;
         won.map(Response::new).map_err(as_told_by_a_client)
     }
 
@@ -94,7 +107,7 @@ impl Election for Elections {
         &self,
         request: Request<pb::ProclaimRequest>,
     ) -> Result<Response<pb::ProclaimResponse>, Status> {
-        let done = Elections::proclaim(self, request.into_inner()).await;
+        let done = Elections::proclaim(self, Who::of(&request), request.into_inner()).await;
         done.map(Response::new).map_err(as_told_by_a_client)
     }
 
@@ -102,7 +115,7 @@ impl Election for Elections {
         &self,
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<pb::LeaderResponse>, Status> {
-        let found = Elections::leader(self, &request.into_inner().name).await;
+        let found = Elections::leader(self, Who::of(&request), &request.into_inner().name).await;
         found.map(Response::new).map_err(as_told_by_a_client)
     }
 
@@ -112,7 +125,7 @@ impl Election for Elections {
         &self,
         request: Request<pb::LeaderRequest>,
     ) -> Result<Response<Leaders>, Status> {
-        let queue = self.queue(&request.into_inner().name);
+        let queue = self.queue(Who::of(&request), &request.into_inner().name);
         let observer = Observer { queue, member: Arc::clone(&self.member), sight: Sight::Nobody };
         let call = Arc::clone(&self.call);
         let leaders = stream::try_unfold(observer, Observer::turn);
@@ -124,7 +137,7 @@ impl Election for Elections {
         &self,
         request: Request<pb::ResignRequest>,
     ) -> Result<Response<pb::ResignResponse>, Status> {
-        let done = Elections::resign(self, request.into_inner()).await;
+        let done = Elections::resign(self, Who::of(&request), request.into_inner()).await;
         done.map(Response::new).map_err(as_told_by_a_client)
     }
 }

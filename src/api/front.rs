@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::codegen::Service as _;
 use tonic::{Code, Status};
 
-use super::caller::{ACCEPT_ENCODING, Metadata};
+use super::caller::{ACCEPT_ENCODING, Metadata, Who};
 use super::calls::{Call, Direct, Found, Kind, Service};
 use super::gateway::Gateway;
 use super::member::Member;
@@ -347,20 +347,30 @@ impl Services {
     }
 
     async fn call_directly(&self, call: Direct, request: http::Request<Incoming>) -> Answer {
-        self.exchange(call, request.into_body()).await.unwrap_or_else(Status::into_http)
+        let is_asked = self.member.reader().is_auth_on();
+        let who = if is_asked { Who::read(request.headers()) } else { Who::default() };
+        self.exchange(call, &who, request.into_body()).await.unwrap_or_else(Status::into_http)
     }
 
-    async fn exchange(&self, call: Direct, body: Incoming) -> Result<Answer, Status> {
+    async fn exchange(&self, call: Direct, who: &Who, body: Incoming) -> Result<Answer, Status> {
         let bytes_max = self.member.message_bytes_max();
         let keys = &self.keys;
         Ok(match call {
-            Direct::Put => unary::answer(&keys.put(unary::receive(body, bytes_max).await?).await?),
-            Direct::Range => {
-                unary::answer_range(keys.range(unary::receive(body, bytes_max).await?).await?)
+            Direct::Put => {
+                let request = unary::receive(body, bytes_max).await?;
+                unary::answer(&keys.put(who, request).await?)
             }
-            Direct::Txn => unary::answer(&keys.txn(unary::receive(body, bytes_max).await?).await?),
+            Direct::Range => {
+                let request = unary::receive(body, bytes_max).await?;
+                unary::answer_range(keys.range(who, request).await?)
+            }
+            Direct::Txn => {
+                let request = unary::receive(body, bytes_max).await?;
+                unary::answer(&keys.txn(who, request).await?)
+            }
             Direct::DeleteRange => {
-                unary::answer(&keys.delete_range(unary::receive(body, bytes_max).await?).await?)
+                let request = unary::receive(body, bytes_max).await?;
+                unary::answer(&keys.delete_range(who, request).await?)
             }
         })
     }

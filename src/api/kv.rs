@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
+use super::caller::Who;
 use super::calls::Call;
 use super::check;
 use super::member::{Member, aside, expect_reply};
@@ -18,7 +19,7 @@ use crate::proto::etcdserverpb::kv_server::Kv;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::replica::Unavailable;
-use crate::store;
+use crate::store::{self, Caller};
 
 /// Keys that are read at once; more of them are read on a thread of their own.
 const KEYS_AT_ONCE: i64 = 64;
@@ -66,8 +67,14 @@ impl Keys {
         self.member.reader().range(&count).is_ok_and(|found| found.count <= KEYS_AT_ONCE)
     }
 
-    async fn read_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+    async fn read_txn(
+        &self,
+        who: &Who,
+        request: pb::TxnRequest,
+    ) -> Result<pb::TxnResponse, Status> {
         self.wait_unless(ranges(&request).all(|range| range.serializable)).await?;
+        let caller = self.member.admit(who, |reader, caller| reader.may_txn(caller, &request));
+        let caller = caller.await?;
         let count = ranges(&request).count() as u64;
         let counters = self.member.replica.counters();
         counters.ranges.inc_by(count);
@@ -77,21 +84,31 @@ impl Keys {
         let reader = self.member.reader();
         let is_small = ranges(&request).all(|range| self.is_small(range))
             && request.compare.iter().all(|compare| compare.range_end.is_empty());
-        Ok(if is_small {
+        let response = if is_small {
             reader.txn(&request)?
         } else {
             let reader = reader.clone();
             aside(move || reader.txn(&request)).await??
-        })
+        };
+        self.member.is_still_admitted(&caller)?;
+        Ok(response)
+    }
+
+    /// Who may read a range, if the caller may.
+    async fn admit(&self, who: &Who, request: &pb::RangeRequest) -> Result<Caller, Status> {
+        let pb::RangeRequest { key, range_end, .. } = request;
+        self.member.admit(who, |reader, caller| reader.may_read(caller, key, range_end)).await
     }
 
     /// Range.
     pub(super) async fn range(
         &self,
+        who: &Who,
         request: pb::RangeRequest,
     ) -> Result<pb::RangeResponse, Status> {
         check::range(&request)?;
         self.wait_unless(request.serializable).await?;
+        let caller = self.admit(who, &request).await?;
         self.member.replica.counters().ranges.inc();
         let reader = self.member.reader();
         let mut response = if self.is_small(&request) {
@@ -100,18 +117,23 @@ impl Keys {
             let reader = reader.clone();
             aside(move || reader.range(&request)).await??
         };
+        self.member.is_still_admitted(&caller)?;
         self.member.sign(&mut response.header);
         Ok(response)
     }
 
     /// Put.
-    pub(super) async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
+    pub(super) async fn put(
+        &self,
+        who: &Who,
+        request: pb::PutRequest,
+    ) -> Result<pb::PutResponse, Status> {
         let request = store::Request::Put(request);
         self.member.has_space(&request).await?;
         if let store::Request::Put(put) = &request {
             check::put(put)?;
         }
-        let mut reply = expect_reply!(self.member.propose(request).await?, Put);
+        let mut reply = expect_reply!(self.member.propose_as(who, request).await?, Put);
         self.member.sign(&mut reply.header);
         Ok(reply)
     }
@@ -119,25 +141,30 @@ impl Keys {
     /// DeleteRange.
     pub(super) async fn delete_range(
         &self,
+        who: &Who,
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Status> {
         check::delete_range(&request)?;
         let request = store::Request::DeleteRange(request);
-        let mut reply = expect_reply!(self.member.propose(request).await?, DeleteRange);
+        let mut reply = expect_reply!(self.member.propose_as(who, request).await?, DeleteRange);
         self.member.sign(&mut reply.header);
         Ok(reply)
     }
 
     /// Txn.
-    pub(super) async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+    pub(super) async fn txn(
+        &self,
+        who: &Who,
+        request: pb::TxnRequest,
+    ) -> Result<pb::TxnResponse, Status> {
         let request = store::Request::Txn(request);
         self.member.has_space(&request).await?;
         if let store::Request::Txn(txn) = &request {
             check::txn(txn, self.member.options.txn_ops_max)?;
         }
         let mut reply = match request {
-            store::Request::Txn(txn) if only_reads(&txn) => self.read_txn(txn).await?,
-            request => expect_reply!(self.member.propose(request).await?, Txn),
+            store::Request::Txn(txn) if only_reads(&txn) => self.read_txn(who, txn).await?,
+            request => expect_reply!(self.member.propose_as(who, request).await?, Txn),
         };
         self.member.sign(&mut reply.header);
         Ok(reply)
@@ -151,28 +178,32 @@ impl Kv for Keys {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
-        Ok(Response::new(Keys::range(self, request.into_inner()).await?))
+        let who = Who::of(&request);
+        Ok(Response::new(Keys::range(self, &who, request.into_inner()).await?))
     }
 
     async fn put(
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
-        Ok(Response::new(Keys::put(self, request.into_inner()).await?))
+        let who = Who::of(&request);
+        Ok(Response::new(Keys::put(self, &who, request.into_inner()).await?))
     }
 
     async fn delete_range(
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        Ok(Response::new(Keys::delete_range(self, request.into_inner()).await?))
+        let who = Who::of(&request);
+        Ok(Response::new(Keys::delete_range(self, &who, request.into_inner()).await?))
     }
 
     async fn txn(
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
-        Ok(Response::new(Keys::txn(self, request.into_inner()).await?))
+        let who = Who::of(&request);
+        Ok(Response::new(Keys::txn(self, &who, request.into_inner()).await?))
     }
 
     type RangeStreamStream = Pieces;
@@ -181,19 +212,22 @@ impl Kv for Keys {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Pieces>, Status> {
+        let who = Who::of(&request);
         let request = request.into_inner();
         check::range_stream(&request)?;
         self.wait_unless(request.serializable).await?;
+        let caller = Arc::new(self.admit(&who, &request).await?);
         self.member.replica.counters().ranges.inc();
         let bytes_target = self.member.options.request_bytes_max;
         let pieces = self.member.reader().range_stream(&request, bytes_target)?;
         let member = Arc::clone(&self.member);
         let call = Arc::clone(&self.stream);
         let pieces = stream::try_unfold(pieces, move |mut pieces| {
-            let member = Arc::clone(&member);
+            let (member, caller) = (Arc::clone(&member), Arc::clone(&caller));
             async move {
                 let (piece, rest) = aside(move || (pieces.next_piece(), pieces)).await?;
                 let Some(mut piece) = piece else { return Ok(None) };
+                member.is_still_admitted(&caller)?;
                 if piece.header.is_some() {
                     member.sign(&mut piece.header);
                 }
@@ -208,6 +242,7 @@ impl Kv for Keys {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let pb::CompactionRequest { revision, physical } = request.into_inner();
         let request = store::Request::Compact(pb::CompactionRequest { revision, physical });
         let mut reply = expect_reply!(self.member.propose(request).await?, Compact);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::caller::Who;
 use super::calls::Call;
 use super::check;
 use super::member::{Member, expect_reply};
@@ -13,7 +14,7 @@ use super::status;
 use crate::ids::LeaseId;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::lease_server::Lease;
-use crate::store;
+use crate::store::{self, Access, Caller};
 
 /// The service.
 pub(super) struct Leases {
@@ -37,6 +38,7 @@ impl Lease for Leases {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let who = Who::of(&request);
         let mut grant = request.into_inner();
         self.member.has_space(&store::Request::LeaseGrant(grant)).await?;
         check::lease_grant(&grant)?;
@@ -44,8 +46,9 @@ impl Lease for Leases {
         if grant.id == 0 {
             grant.id = any_id();
         }
+        self.member.is_known(&who).await?;
         let request = store::Request::LeaseGrant(grant);
-        let mut reply = expect_reply!(self.member.propose(request).await?, LeaseGrant);
+        let mut reply = expect_reply!(self.member.propose_as(&who, request).await?, LeaseGrant);
         self.member.sign(&mut reply.header);
         Ok(Response::new(reply))
     }
@@ -54,8 +57,10 @@ impl Lease for Leases {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let who = Who::of(&request);
+        self.member.is_known(&who).await?;
         let request = store::Request::LeaseRevoke(request.into_inner());
-        let mut reply = expect_reply!(self.member.propose(request).await?, LeaseRevoke);
+        let mut reply = expect_reply!(self.member.propose_as(&who, request).await?, LeaseRevoke);
         self.member.sign(&mut reply.header);
         Ok(Response::new(reply))
     }
@@ -66,8 +71,9 @@ impl Lease for Leases {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Renewals>, Status> {
-        let state = (request.into_inner(), Arc::clone(&self.member), Arc::clone(&self.call));
-        let renewals = stream::try_unfold(state, |(mut requests, member, call)| async move {
+        let who = Who::of(&request);
+        let state = (request.into_inner(), Arc::clone(&self.member), Arc::clone(&self.call), who);
+        let renewals = stream::try_unfold(state, |(mut requests, member, call, who)| async move {
             let request = requests.message().await;
             let bytes_max = member.message_bytes_max();
             let request = request.map_err(|error| status::decoding(error, bytes_max))?;
@@ -75,10 +81,11 @@ impl Lease for Leases {
             call.received.inc();
             // Before the renewal: at this revision the lease was still alive.
             let header = member.header_now();
+            may_use(&member, &who, LeaseId(id), Access::Write).await?;
             let ttl = member.replica.keep_alive(LeaseId(id)).await?;
             call.sent.inc();
             let response = pb::LeaseKeepAliveResponse { header, id, ttl };
-            Ok(Some((response, (requests, member, call))))
+            Ok(Some((response, (requests, member, call, who))))
         });
         Ok(Response::new(Box::pin(renewals)))
     }
@@ -87,7 +94,14 @@ impl Lease for Leases {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let who = Who::of(&request);
         let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let caller = if keys {
+            may_use(&self.member, &who, LeaseId(id), Access::Read).await?
+        } else {
+            self.member.is_known(&who).await?;
+            Caller::default()
+        };
         let remaining = self.member.replica.time_to_live(LeaseId(id)).await?;
         let mut response =
             pb::LeaseTimeToLiveResponse { id, ttl: -1, ..pb::LeaseTimeToLiveResponse::default() };
@@ -98,19 +112,40 @@ impl Lease for Leases {
                 response.keys = lease.keys;
             }
         }
+        self.member.is_still_admitted(&caller)?;
         response.header = self.member.header_now();
         Ok(Response::new(response))
     }
 
     async fn lease_leases(
         &self,
-        _request: Request<pb::LeaseLeasesRequest>,
+        request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         let leases = self.member.replica.leases();
+        let caller = self.member.is_known(&Who::of(&request)).await?;
+        if self.member.reader().is_auth_on() {
+            let mut each = leases.iter();
+            each.try_for_each(|id| self.member.reader().may_use(&caller, *id, Access::Read))?;
+        }
         let leases = leases.into_iter().map(|LeaseId(id)| pb::LeaseStatus { id }).collect();
         let header = self.member.header_now();
         Ok(Response::new(pb::LeaseLeasesResponse { header, leases }))
     }
+}
+
+/// Refuses those who may not use all keys of a lease, and tells who may.
+async fn may_use(
+    member: &Member,
+    who: &Who,
+    id: LeaseId,
+    access: Access,
+) -> Result<Caller, Status> {
+    if !member.reader().is_auth_on() {
+        return Ok(Caller::default());
+    }
+    let caller = member.is_known(who).await?;
+    member.reader().may_use(&caller, id, access)?;
+    Ok(caller)
 }
 
 /// Any positive number.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 
+use super::caller::Who;
 use super::kv::Keys;
 use super::member::Member;
 use super::queue::{Queue, Waiting, as_told_by_a_client};
@@ -24,9 +25,9 @@ impl Locks {
         Locks { member, keys }
     }
 
-    async fn take(&self, name: &[u8], lease: i64) -> Result<pb::LockResponse, Status> {
+    async fn take(&self, who: Who, name: &[u8], lease: i64) -> Result<pb::LockResponse, Status> {
         let member = Arc::clone(&self.member);
-        let queue = Arc::new(Queue::new(member, Arc::clone(&self.keys), name));
+        let queue = Arc::new(Queue::new(member, Arc::clone(&self.keys), who, name));
         let lease = queue.lease(lease).await?;
         let place = queue.enter(lease, Bytes::new()).await?;
         let waiting = Waiting::at(&queue, &place);
@@ -50,8 +51,9 @@ impl Lock for Locks {
         &self,
         request: Request<pb::LockRequest>,
     ) -> Result<Response<pb::LockResponse>, Status> {
+        let who = Who::of(&request);
         let pb::LockRequest { name, lease } = request.into_inner();
-        let taken = self.take(&name, lease).await;
+        let taken = self.take(who, &name, lease).await;
         taken.map(Response::new).map_err(as_told_by_a_client)
     }
 
@@ -59,9 +61,11 @@ impl Lock for Locks {
         &self,
         request: Request<pb::UnlockRequest>,
     ) -> Result<Response<pb::UnlockResponse>, Status> {
+        let who = Who::of(&request);
         let key = request.into_inner().key;
         let deletion = DeleteRangeRequest { key, ..Default::default() };
-        let deleted = self.keys.delete_range(deletion).await.map_err(as_told_by_a_client)?;
+        let deleted = self.keys.delete_range(&who, deletion).await;
+        let deleted = deleted.map_err(as_told_by_a_client)?;
         Ok(Response::new(pb::UnlockResponse { header: deleted.header }))
     }
 }

@@ -8,12 +8,14 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::caller::Who;
 use super::calls::Call;
 use super::member::{Member, STORAGE_VERSION, VERSION, aside, expect_reply};
 use super::snapshot::{self, SNAPSHOTS_MAX};
 use super::status;
 use crate::ids::MemberId;
 use crate::proto::etcdserverpb as pb;
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
 use crate::store;
 
@@ -47,16 +49,24 @@ impl Maintenance for Upkeep {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        let request = store::Request::Alarm(request.into_inner());
-        let mut reply = expect_reply!(self.member.propose(request).await?, Alarm);
+        let who = Who::of(&request);
+        let request = request.into_inner();
+        if request.action == AlarmAction::Get as i32 {
+            self.member.is_known(&who).await?;
+        } else {
+            self.member.may_administer(&who).await?;
+        }
+        let request = store::Request::Alarm(request);
+        let mut reply = expect_reply!(self.member.propose_as(&who, request).await?, Alarm);
         self.member.sign(&mut reply.header);
         Ok(Response::new(reply))
     }
 
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.member.is_known(&Who::of(&request)).await?;
         let reader = self.member.reader();
         let standing = self.member.replica.standing();
         let sizes = reader.sizes();
@@ -80,8 +90,9 @@ impl Maintenance for Upkeep {
 
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let _running = self.member.metrics.defragments.begin();
         self.member.replica.defragment().await;
         Ok(Response::new(pb::DefragmentResponse { header: None }))
@@ -89,8 +100,9 @@ impl Maintenance for Upkeep {
 
     async fn hash(
         &self,
-        _request: Request<pb::HashRequest>,
+        request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let timer = self.member.metrics.hashes.start_timer();
         let reader = self.member.reader().clone();
         let hash = aside(move || reader.hash()).await?;
@@ -102,6 +114,7 @@ impl Maintenance for Upkeep {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let timer = self.member.metrics.revision_hashes.start_timer();
         let reader = self.member.reader().clone();
         let revision = request.into_inner().revision;
@@ -119,8 +132,9 @@ impl Maintenance for Upkeep {
 
     async fn snapshot(
         &self,
-        _request: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let permit = Arc::clone(&self.snapshots).acquire_owned().await;
         let permit = permit.map_err(|_closed| Status::from(status::STOPPED))?;
         let reader = self.member.reader().clone();
@@ -134,6 +148,7 @@ impl Maintenance for Upkeep {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         let target = MemberId(request.into_inner().target_id);
         let replica = &self.member.replica;
         if !replica.standing().is_leader {
@@ -153,8 +168,9 @@ impl Maintenance for Upkeep {
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        self.member.may_administer(&Who::of(&request)).await?;
         Err(status::not_yet("downgrades"))
     }
 }

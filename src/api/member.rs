@@ -1,12 +1,13 @@
 //! [`Member`]: the running member as its services see it.
 
+use super::caller::Who;
 use super::metrics::Metrics;
 use super::server::Options;
 use super::status;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::replica::{Failure, Replica};
-use crate::store::{Caller, Reader, Reply, Request};
+use crate::store::{Caller, Reader, Rejection, Reply, Request};
 use tonic::Status;
 
 /// The version that this server claims: that of the etcd whose API it serves.
@@ -61,7 +62,61 @@ impl Member {
         *header = Some(self.header(revision));
     }
 
-    /// Has a change made by all members.
+    /// Who asks; nobody while accounts are not enforced.
+    pub(super) async fn caller(&self, who: &Who) -> Result<Caller, Status> {
+        if !self.reader().is_auth_on() {
+            return Ok(Caller::default());
+        }
+        let Some(token) = who.token() else { return Ok(Caller::default()) };
+        let user = self.replica.user_of(token, self.options.token_ttl).await;
+        let user = user.ok_or(status::INVALID_AUTH_TOKEN)?;
+        Ok(Caller { user, auth_revision: self.reader().auth_revision() })
+    }
+
+    /// Refuses those who do not say who they are.
+    pub(super) async fn is_known(&self, who: &Who) -> Result<Caller, Status> {
+        let caller = self.caller(who).await?;
+        if caller.user.is_empty() && self.reader().is_auth_on() {
+            return Err(status::USER_EMPTY.into());
+        }
+        Ok(caller)
+    }
+
+    /// Refuses those who do not have the role `root`.
+    pub(super) async fn may_administer(&self, who: &Who) -> Result<(), Status> {
+        let caller = self.caller(who).await?;
+        Ok(self.reader().may_administer(&caller)?)
+    }
+
+    /// Refuses those who may not do something, and tells who may.
+    pub(super) async fn admit(
+        &self,
+        who: &Who,
+        check: impl Fn(&Reader, &Caller) -> Result<(), Rejection>,
+    ) -> Result<Caller, Status> {
+        if !self.reader().is_auth_on() {
+            return Ok(Caller::default());
+        }
+        let caller = self.caller(who).await?;
+        check(self.reader(), &caller)?;
+        Ok(caller)
+    }
+
+    /// Drops an answer if rights have changed since they were checked.
+    pub(super) fn is_still_admitted(&self, caller: &Caller) -> Result<(), Status> {
+        if caller.auth_revision != 0 && caller.auth_revision != self.reader().auth_revision() {
+            return Err(status::AUTH_OLD_REVISION.into());
+        }
+        Ok(())
+    }
+
+    /// Has a change made by all members in the name of a caller.
+    pub(super) async fn propose_as(&self, who: &Who, request: Request) -> Result<Reply, Status> {
+        let caller = self.caller(who).await?;
+        Ok(self.replica.propose(&caller, request).await?)
+    }
+
+    /// Has a change made by all members that nobody asked for.
     pub(super) async fn propose(&self, request: Request) -> Result<Reply, Failure> {
         self.replica.propose(&Caller::default(), request).await
     }

@@ -14,7 +14,6 @@ use prometheus::{
     Registry, TextEncoder, exponential_buckets,
 };
 
-use super::auth::AUTH_REVISION;
 use super::calls::{Calls, Kind};
 use super::member::{Member, VERSION};
 
@@ -305,7 +304,7 @@ fn contents(member: &Member) -> Vec<MetricFamily> {
         ),
         gauge("etcd_debugging_mvcc_watcher_total", "Watchers.", watchers),
         gauge("etcd_debugging_mvcc_watch_stream_total", "Streams of watchers.", streams),
-        gauge("etcd_debugging_auth_revision", "The revision of accounts.", AUTH_REVISION),
+        gauge("etcd_debugging_auth_revision", "The revision of accounts.", reader.auth_revision()),
     ];
     if !alarms.is_empty() {
         let (name, help) = ("etcd_debugging_server_alarms", "Active alarms.");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Code, Status};
 
+use super::caller::Who;
 use super::kv::Keys;
 use super::member::{Member, expect_reply};
 use super::status;
@@ -27,6 +28,7 @@ const LEASE_TTL: i64 = 60;
 pub(super) struct Queue {
     member: Arc<Member>,
     keys: Arc<Keys>,
+    who: Who,
     prefix: Bytes,
 }
 
@@ -44,10 +46,10 @@ pub(super) struct Place {
 }
 
 impl Queue {
-    /// The queue of a name.
-    pub(super) fn new(member: Arc<Member>, keys: Arc<Keys>, name: &[u8]) -> Queue {
+    /// The queue of a name, for one caller.
+    pub(super) fn new(member: Arc<Member>, keys: Arc<Keys>, who: Who, name: &[u8]) -> Queue {
         let prefix = [name, b"/"].concat().into();
-        Queue { member, keys, prefix }
+        Queue { member, keys, who, prefix }
     }
 
     /// The lease, or a new one if there is none.
@@ -57,7 +59,9 @@ impl Queue {
         }
         let id = super::lease::any_id();
         let request = store::Request::LeaseGrant(pb::LeaseGrantRequest { ttl: LEASE_TTL, id });
-        Ok(expect_reply!(self.member.propose(request).await?, LeaseGrant).id)
+        self.member.is_known(&self.who).await?;
+        let reply = self.member.propose_as(&self.who, request).await?;
+        Ok(expect_reply!(reply, LeaseGrant).id)
     }
 
     /// Takes a place at the end, or finds the one that the lease has already.
@@ -72,7 +76,7 @@ impl Queue {
             success: vec![op(Op::RequestPut(put))],
             failure: vec![op(Op::RequestRange(get))],
         };
-        let response = self.keys.txn(request).await?;
+        let response = self.keys.txn(&self.who, request).await?;
         let found = response.responses.into_iter().find_map(|op| match op.response {
             Some(Reply::ResponseRange(range)) => range.kvs.into_iter().next(),
             _ => None,
@@ -108,7 +112,7 @@ impl Queue {
 
     /// What a key holds.
     pub(super) async fn get(&self, key: Bytes) -> Result<pb::RangeResponse, Status> {
-        self.keys.range(pb::RangeRequest { key, ..Default::default() }).await
+        self.keys.range(&self.who, pb::RangeRequest { key, ..Default::default() }).await
     }
 
     /// Does something with a key if it is still the one of that creation.
@@ -120,7 +124,7 @@ impl Queue {
     ) -> Result<pb::TxnResponse, Status> {
         let compare = vec![is_created_at(key, revision)];
         let success = vec![op(then)];
-        self.keys.txn(pb::TxnRequest { compare, success, failure: Vec::new() }).await
+        self.keys.txn(&self.who, pb::TxnRequest { compare, success, failure: Vec::new() }).await
     }
 
     /// Changes of a key from a revision on.
@@ -155,7 +159,7 @@ impl Queue {
             max_create_revision,
             ..Default::default()
         };
-        self.keys.range(request).await
+        self.keys.range(&self.who, request).await
     }
 
     /// The prefix ends with a slash, and the byte behind a slash is a zero.

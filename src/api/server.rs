@@ -59,6 +59,10 @@ pub struct Options {
     pub streams_max: u32,
     /// Seconds of the shortest lease: one and a half election timeouts.
     pub lease_ttl_min: i64,
+    /// How long a token lives that is not used.
+    pub token_ttl: Duration,
+    /// The cost of hashing a password: each more takes twice the time.
+    pub bcrypt_cost: u32,
     /// How long raft waits for its leader; streams that want one wait thrice.
     pub election_timeout: Duration,
 }
@@ -71,6 +75,8 @@ impl Default for Options {
             progress_every: Duration::from_secs(600),
             streams_max: u32::MAX,
             lease_ttl_min: 2,
+            token_ttl: Duration::from_secs(300),
+            bcrypt_cost: 10,
             election_timeout: Duration::from_secs(1),
         }
     }

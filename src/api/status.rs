@@ -10,7 +10,7 @@ use std::fmt::Display;
 use tonic::{Code, Status};
 
 use crate::replica::{Failure, Unavailable};
-use crate::store::Rejection;
+use crate::store::{Denied, Rejection};
 
 /// A row of the table: the code, and the whole text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,22 @@ table! {
     NOT_ENOUGH_STARTED = Unknown "re-configuration failed due to not enough started members";
     NOT_LEARNER = FailedPrecondition "can only promote a learner member";
     ROOT_USER_NOT_EXIST = FailedPrecondition "root user does not exist";
+    ROOT_ROLE_NOT_EXIST = FailedPrecondition "root user does not have root role";
+    USER_EMPTY = InvalidArgument "user name is empty";
+    USER_ALREADY_EXISTS = FailedPrecondition "user name already exists";
     USER_NOT_FOUND = FailedPrecondition "user name not found";
+    ROLE_EMPTY = InvalidArgument "role name is empty";
+    ROLE_ALREADY_EXISTS = FailedPrecondition "role name already exists";
     ROLE_NOT_FOUND = FailedPrecondition "role name not found";
+    ROLE_NOT_GRANTED = FailedPrecondition "role is not granted to the user";
+    PERMISSION_NOT_GIVEN = InvalidArgument "permission not given";
+    PERMISSION_NOT_GRANTED = FailedPrecondition "permission is not granted to the role";
+    AUTH_FAILED = InvalidArgument "authentication failed, invalid user ID or password";
     AUTH_NOT_ENABLED = FailedPrecondition "authentication is not enabled";
+    AUTH_OLD_REVISION = InvalidArgument "revision of auth store is old";
+    INVALID_AUTH_MANAGEMENT = InvalidArgument "invalid auth management";
+    INVALID_AUTH_TOKEN = Unauthenticated "invalid auth token";
+    PERMISSION_DENIED = PermissionDenied "permission denied";
     NOT_LEADER = FailedPrecondition "not leader";
     BAD_LEADER_TRANSFEREE = FailedPrecondition "bad leader transferee";
     NO_LEADER = Unavailable "no leader";
@@ -67,6 +80,10 @@ pub(super) const NO_SORTED_STREAM: Refusal =
     Refusal(Code::Unimplemented, "RangeStream does not support custom sort orders");
 pub(super) const NO_FILTERED_STREAM: Refusal =
     Refusal(Code::Unimplemented, "RangeStream does not support revision filters");
+pub(super) const NO_PASSWORD_USER: Refusal =
+    Refusal(Code::Unknown, "auth: authentication failed, password was given for no password user");
+pub(super) const PASSWORD_TOO_LONG: Refusal =
+    Refusal(Code::Unknown, "bcrypt: password length exceeds 72 bytes");
 pub(super) const MALFORMED: Refusal = Refusal(Code::InvalidArgument, "malformed request");
 pub(super) const DEADLINE_EXCEEDED: Refusal =
     Refusal(Code::DeadlineExceeded, "context deadline exceeded");
@@ -96,6 +113,31 @@ impl From<&Rejection> for Refusal {
             Rejection::Corrupt => CORRUPT,
             Rejection::MemberNotFound => MEMBER_NOT_FOUND,
             Rejection::Malformed => MALFORMED,
+            Rejection::Denied(denied) => Refusal::from(*denied),
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        match denied {
+            Denied::AuthNotEnabled => AUTH_NOT_ENABLED,
+            Denied::AuthFailed => AUTH_FAILED,
+            Denied::NoPasswordUser => NO_PASSWORD_USER,
+            Denied::UserEmpty => USER_EMPTY,
+            Denied::UserAlreadyExists => USER_ALREADY_EXISTS,
+            Denied::UserNotFound => USER_NOT_FOUND,
+            Denied::RoleEmpty => ROLE_EMPTY,
+            Denied::RoleAlreadyExists => ROLE_ALREADY_EXISTS,
+            Denied::RoleNotFound => ROLE_NOT_FOUND,
+            Denied::RoleNotGranted => ROLE_NOT_GRANTED,
+            Denied::PermissionNotGiven => PERMISSION_NOT_GIVEN,
+            Denied::PermissionNotGranted => PERMISSION_NOT_GRANTED,
+            Denied::InvalidAuthManagement => INVALID_AUTH_MANAGEMENT,
+            Denied::RootUserNotExist => ROOT_USER_NOT_EXIST,
+            Denied::RootRoleNotExist => ROOT_ROLE_NOT_EXIST,
+            Denied::PermissionDenied => PERMISSION_DENIED,
+            Denied::AuthOldRevision => AUTH_OLD_REVISION,
         }
     }
 }
@@ -156,6 +198,11 @@ pub(super) fn unknown(path: &str, is_service_known: bool) -> Status {
 /// What is part of etcd's API and will be served in time.
 pub(super) fn not_yet(what: &str) -> Status {
     Status::unimplemented(format!("kat does not serve {what} yet"))
+}
+
+/// An error as text, in the words of etcd's gRPC library.
+pub(super) fn as_go_tells_it(status: &Status) -> String {
+    format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
 }
 
 /// A message that is larger than what may be received.

@@ -10,15 +10,19 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::caller::Who;
 use super::calls::Call;
 use super::member::Member;
 use super::status;
 use crate::proto::etcdserverpb as pb;
+use crate::proto::etcdserverpb::watch_request::RequestUnion;
 use crate::proto::etcdserverpb::watch_server::Watch;
 use crate::replica::{WatchOptions, WatchStream};
+use crate::store::{Caller, Reader};
 
 /// The service.
 pub(super) struct Watches {
@@ -49,6 +53,7 @@ impl Watch for Watches {
             fragment_bytes: self.member.message_bytes_max(),
         };
         let pump = Pump {
+            who: Who::of(&request),
             requests: Some(request.into_inner()),
             is_asked: false,
             responses: self.member.replica.watch(options),
@@ -61,6 +66,7 @@ impl Watch for Watches {
 
 /// Between one client and its watchers.
 struct Pump {
+    who: Who,
     /// Until the client closes its side.
     requests: Option<Streaming<pb::WatchRequest>>,
     /// A request was taken last, so the next turn is the responses'.
@@ -88,7 +94,7 @@ impl Pump {
                     response = self.responses.next() => break response,
                 }
             };
-            self.take(request)?;
+            self.take(request).await?;
         };
         let Some(mut response) = response else { return Err(status::STOPPED.into()) };
         self.is_asked = false;
@@ -97,16 +103,36 @@ impl Pump {
         Ok(Some((response, self)))
     }
 
-    fn take(&mut self, request: Result<Option<pb::WatchRequest>, Status>) -> Result<(), Status> {
+    async fn take(
+        &mut self,
+        request: Result<Option<pb::WatchRequest>, Status>,
+    ) -> Result<(), Status> {
         let bytes_max = self.member.message_bytes_max();
         self.is_asked = true;
         match request.map_err(|error| status::decoding(error, bytes_max))? {
             Some(request) => {
                 self.call.received.inc();
-                self.responses.request(request);
+                match self.may_watch(&request).await {
+                    Ok(()) => self.responses.request(request),
+                    Err(status) => self.responses.refuse(status::as_go_tells_it(&status)),
+                }
             }
             None => self.requests = None,
         }
         Ok(())
+    }
+
+    /// Whether the caller may see what it wants to watch; the stream goes on for
+    /// those who may not.
+    async fn may_watch(&self, request: &pb::WatchRequest) -> Result<(), Status> {
+        let Some(RequestUnion::CreateRequest(create)) = &request.request_union else {
+            return Ok(());
+        };
+        // Nothing stands for the first of all keys.
+        let first = Bytes::from_static(&[0]);
+        let key = if create.key.is_empty() { &first } else { &create.key };
+        let check =
+            |reader: &Reader, caller: &Caller| reader.may_read(caller, key, &create.range_end);
+        self.member.admit(&self.who, check).await.map(drop)
     }
 }

@@ -93,6 +93,9 @@ impl Applier {
         if !applied.leases.is_empty() {
             shared.lessor.on_applied(&applied.leases, now);
         }
+        if !applied.tokens.is_empty() {
+            shared.tokens.on_applied(applied.tokens, now);
+        }
         if shared.progress.on_applied(entry.index, entry.term) {
             // Who leads since this term may now keep the clock of leases.
             shared.inbox.nudge();

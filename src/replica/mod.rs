@@ -48,6 +48,7 @@ mod runtime;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod watchers;
 mod writer;
 

@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::queue::Queue;
 use super::replica::{Replica, Standing};
 use super::shared::{Alone, Shared};
+use super::tokens::Tokens;
 use super::watchers::Watchers;
 use crate::consensus::{self, Committed, Core, Identity, Log};
 use crate::engine::Engine;
@@ -116,6 +117,7 @@ pub fn open(engines: Engines, clock: Arc<dyn Clock>, options: &Options) -> Resul
         pending: Pending::new(),
         progress: Progress::new(place.0, place.1),
         lessor: Lessor::new(reader.leases()),
+        tokens: Tokens::new(),
         watchers: Watchers::new(reader.clone()),
         counters: Counters::new(),
         standing: Mutex::new(Standing::default()),

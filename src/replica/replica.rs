@@ -265,6 +265,18 @@ impl Replica {
         self.shared.lessor.ids()
     }
 
+    /// Whose a token is, if it is worth something. A token may come sooner than
+    /// the entry that made it, whose index it ends with.
+    pub async fn user_of(&self, token: &str, ttl: Duration) -> Option<String> {
+        let (_, index) = token.rsplit_once('.')?;
+        let index = LogIndex(index.parse().ok()?);
+        let shared = &self.shared;
+        if shared.progress.applied() < index {
+            timeout(shared.timings.request_timeout, self.applied(index)).await.ok()?;
+        }
+        shared.tokens.user(token, shared.now(), ttl)
+    }
+
     /// Returns when a compaction at `revision` has given its space back here.
     pub async fn purged(&self, revision: i64) {
         let shared = &self.shared;

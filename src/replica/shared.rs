@@ -16,6 +16,7 @@ use super::pending::Pending;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::replica::Standing;
+use super::tokens::Tokens;
 use super::watchers::Watchers;
 use crate::consensus::{Committed, Identity};
 use crate::engine::Engine;
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) pending: Pending,
     pub(super) progress: Progress,
     pub(super) lessor: Lessor,
+    pub(super) tokens: Tokens,
     pub(super) watchers: Arc<Watchers>,
     pub(super) counters: Counters,
     /// As the driver's last turn left it; what is applied stands in `progress`.

@@ -11,6 +11,7 @@
 //! A difference is printed as question, etcd's answer, our answer, with the
 //! questions that led to it.
 
+mod accounts;
 mod chance;
 mod compactions;
 mod etcdctl;
@@ -88,6 +89,18 @@ macro_rules! subjects {
             maintenance::asking_over_http
             maintenance::calling_what_is_not_there
             maintenance::being_without_accounts
+            accounts::writing_accounts_down
+            accounts::granting_rights
+            accounts::enforcing
+            accounts::staying_within_ranges
+            accounts::running_txns_as_somebody
+            accounts::using_leases_as_somebody
+            accounts::watching_as_somebody
+            accounts::administering
+            accounts::protecting_root
+            accounts::being_out_of_date
+            accounts::passing_on_a_token
+            accounts::losing_tokens
             members::refusing_changes
             recipes::locking
             recipes::campaigning
@@ -138,7 +151,7 @@ macro_rules! subjects {
 }
 
 mod kat_answers_as_etcd {
-    use super::{Server, compare, maintenance, watches, writes};
+    use super::{Server, accounts, compare, maintenance, watches, writes};
 
     subjects!(kat, always);
 
@@ -158,6 +171,12 @@ mod kat_answers_as_etcd {
     fn a_quota_that_would_be_exceeded_raises_the_alarm() {
         let quota = ["--quota-backend-bytes=1048576"];
         compare(both(&quota), &maintenance::exceeding_the_quota);
+    }
+
+    #[test]
+    fn a_token_lives_as_long_as_the_operator_wants() {
+        let short = ["--auth-token-ttl=1", "--bcrypt-cost=4"];
+        compare(both(&short), &accounts::outliving_a_token);
     }
 
     fn both(arguments: &[&str]) -> impl Fn() -> (Server, Server) {

@@ -61,6 +61,9 @@ macro_rules! cases {
             leadership::closing_the_store_resigns
             leadership::a_stock_candidate_competes
             leadership::observers_see_every_leader
+            accounts::rights_end_where_they_end
+            accounts::who_is_not_known_is_told_so
+            accounts::an_old_token_is_renewed
         }
     };
     ($server:ident: $($module:ident::$case:ident)*) => {

@@ -181,8 +181,8 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("cors", Text, "*", HasNone, "Origins that browsers may come from."),
     flag("host-whitelist", Text, "*", HasNone, "Host names that plaintext HTTP may ask for."),
     flag("auth-token", Text, "simple", Works, "Kind of token for authenticated clients."),
-    flag("auth-token-ttl", Uint, "300", HasNone, "Seconds that a simple token lives."),
-    flag("bcrypt-cost", Uint, "10", HasNone, "Cost of hashing passwords."),
+    flag("auth-token-ttl", Uint, "300", Works, "Seconds that a simple token lives."),
+    flag("bcrypt-cost", Uint, "10", Works, "Cost of hashing passwords."),
     // Services, logs and measurements.
     flag("enable-grpc-gateway", Bool, "true", HasNone, "Serve JSON over HTTP."),
     flag("enable-pprof", Bool, "false", HasNone, "Serve runtime profiles."),

@@ -327,8 +327,24 @@ fn api_options(flags: &Flags) -> api::Options {
         progress_every: flags.duration("watch-progress-notify-interval"),
         streams_max: u32::try_from(flags.number("max-concurrent-streams")).unwrap_or(u32::MAX),
         lease_ttl_min: lease_ttl_min(election),
+        token_ttl: token_ttl(flags.number("auth-token-ttl")),
+        bcrypt_cost: bcrypt_cost(flags.number("bcrypt-cost")),
         election_timeout: election,
     }
+}
+
+/// No time at all means the default, as in etcd.
+fn token_ttl(seconds: i64) -> Duration {
+    match u64::try_from(seconds) {
+        Ok(0) | Err(_) => api::Options::default().token_ttl,
+        Ok(seconds) => Duration::from_secs(seconds),
+    }
+}
+
+/// What bcrypt cannot do is the default, as in etcd.
+fn bcrypt_cost(cost: i64) -> u32 {
+    let wanted = u32::try_from(cost).ok().filter(|cost| (4..=31).contains(cost));
+    wanted.unwrap_or(api::Options::default().bcrypt_cost)
 }
 
 fn size(flags: &Flags, name: &str) -> usize {
@@ -408,6 +424,15 @@ mod tests {
         let socket = refused(&["--listen-peer-urls=unix://a:1"]);
         assert!(socket.contains("unix is not supported yet"), "{socket}");
         assert_eq!(settings(&["--max-wals=9"]).unwrap().without_effect, ["max-wals"]);
+    }
+
+    #[test]
+    fn tokens_and_passwords_are_as_the_operator_wants_them() {
+        let api = |arguments: &[&str]| settings(arguments).unwrap().api;
+        let set = api(&["--auth-token-ttl=7", "--bcrypt-cost=4"]);
+        assert_eq!((set.token_ttl, set.bcrypt_cost), (Duration::from_secs(7), 4));
+        let odd = api(&["--auth-token-ttl=0", "--bcrypt-cost=32"]);
+        assert_eq!((odd.token_ttl, odd.bcrypt_cost), (Duration::from_secs(300), 10));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::Server;
 
@@ -52,6 +52,8 @@ pub(super) struct Wire {
     pub(super) chapter: String,
     /// What was drawn by chance, and what it is called instead.
     pub(super) secrets: Vec<(String, String)>,
+    /// What is shown with every question, if anything is.
+    pub(super) token: Option<String>,
     channel: Channel,
 }
 
@@ -91,7 +93,7 @@ macro_rules! calls {
                 let asked = format!("{} {request:?}", stringify!($rpc));
                 let mut client =
                     $client::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-                let answer = client.$rpc(request).await;
+                let answer = client.$rpc(self.signed(request)).await;
                 self.note(asked, answer)
             }
         )*
@@ -102,7 +104,24 @@ impl Wire {
     pub(super) fn new(server: Server) -> Wire {
         let endpoint = Endpoint::from_shared(server.endpoint()).expect("the endpoint is a URL");
         let channel = endpoint.connect_lazy();
-        Wire { server, said: Vec::new(), chapter: String::new(), secrets: Vec::new(), channel }
+        Wire {
+            server,
+            said: Vec::new(),
+            chapter: String::new(),
+            secrets: Vec::new(),
+            token: None,
+            channel,
+        }
+    }
+
+    /// A question of whoever asks now.
+    pub(super) fn signed<T>(&self, question: T) -> Request<T> {
+        let mut request = Request::new(question);
+        if let Some(token) = &self.token {
+            let token = token.parse().expect("a token is text");
+            request.metadata_mut().insert("token", token);
+        }
+        request
     }
 
     calls! {
@@ -124,7 +143,24 @@ impl Wire {
         AuthClient: auth_disable(pb::AuthDisableRequest) -> pb::AuthDisableResponse;
         AuthClient: auth_status(pb::AuthStatusRequest) -> pb::AuthStatusResponse;
         AuthClient: authenticate(pb::AuthenticateRequest) -> pb::AuthenticateResponse;
+        AuthClient: user_add(pb::AuthUserAddRequest) -> pb::AuthUserAddResponse;
+        AuthClient: user_get(pb::AuthUserGetRequest) -> pb::AuthUserGetResponse;
+        AuthClient: user_delete(pb::AuthUserDeleteRequest) -> pb::AuthUserDeleteResponse;
+        AuthClient: user_change_password(pb::AuthUserChangePasswordRequest)
+            -> pb::AuthUserChangePasswordResponse;
+        AuthClient: user_grant_role(pb::AuthUserGrantRoleRequest)
+            -> pb::AuthUserGrantRoleResponse;
+        AuthClient: user_revoke_role(pb::AuthUserRevokeRoleRequest)
+            -> pb::AuthUserRevokeRoleResponse;
+        AuthClient: role_add(pb::AuthRoleAddRequest) -> pb::AuthRoleAddResponse;
+        AuthClient: role_get(pb::AuthRoleGetRequest) -> pb::AuthRoleGetResponse;
+        AuthClient: role_delete(pb::AuthRoleDeleteRequest) -> pb::AuthRoleDeleteResponse;
+        AuthClient: role_grant_permission(pb::AuthRoleGrantPermissionRequest)
+            -> pb::AuthRoleGrantPermissionResponse;
+        AuthClient: role_revoke_permission(pb::AuthRoleRevokePermissionRequest)
+            -> pb::AuthRoleRevokePermissionResponse;
         AuthClient: user_list(pb::AuthUserListRequest) -> pb::AuthUserListResponse;
+        ClusterClient: member_remove(pb::MemberRemoveRequest) -> pb::MemberRemoveResponse;
         AuthClient: role_list(pb::AuthRoleListRequest) -> pb::AuthRoleListResponse;
         LockClient: lock(lock::LockRequest) -> lock::LockResponse;
         LockClient: unlock(lock::UnlockRequest) -> lock::UnlockResponse;
@@ -183,7 +219,7 @@ impl Wire {
     pub(super) async fn lease_grant(&mut self, ttl: i64, id: i64) -> i64 {
         let asked = format!("lease_grant ttl {ttl}, id {id}");
         let mut answer = LeaseClient::new(self.channel.clone())
-            .lease_grant(pb::LeaseGrantRequest { ttl, id })
+            .lease_grant(self.signed(pb::LeaseGrantRequest { ttl, id }))
             .await;
         let mut granted = 0;
         if let Ok(response) = &mut answer {
@@ -200,7 +236,7 @@ impl Wire {
     pub(super) async fn lease_time_to_live(&mut self, id: i64, keys: bool) {
         let asked = format!("lease_time_to_live id {id}, keys {keys}");
         let mut answer = LeaseClient::new(self.channel.clone())
-            .lease_time_to_live(pb::LeaseTimeToLiveRequest { id, keys })
+            .lease_time_to_live(self.signed(pb::LeaseTimeToLiveRequest { id, keys }))
             .await;
         if let Ok(response) = &mut answer {
             let message = response.get_mut();
@@ -218,7 +254,7 @@ impl Wire {
         let requests = ids.iter().map(|id| pb::LeaseKeepAliveRequest { id: *id });
         let requests = tokio_stream::iter(requests.collect::<Vec<_>>());
         let mut client = LeaseClient::new(self.channel.clone());
-        let answer = client.lease_keep_alive(requests).await;
+        let answer = client.lease_keep_alive(self.signed(requests)).await;
         self.drain(format!("lease_keep_alive {ids:?}"), answer).await;
     }
 
@@ -226,7 +262,7 @@ impl Wire {
     pub(super) async fn range_stream(&mut self, request: pb::RangeRequest) {
         let asked = format!("range_stream {request:?}");
         let mut client = KvClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-        let mut stream = match client.range_stream(request).await {
+        let mut stream = match client.range_stream(self.signed(request)).await {
             Ok(response) => response.into_inner(),
             Err(status) => return self.refuse(asked, &status),
         };
@@ -270,7 +306,8 @@ impl Wire {
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let mut client =
             WatchClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-        let opening = async move { client.watch(ReceiverStream::new(inbox)).await };
+        let requests_of = self.signed(ReceiverStream::new(inbox));
+        let opening = async move { client.watch(requests_of).await };
         let requests = Some(requests);
         Watching { requests, opening: Some(tokio::spawn(opening)), responses: None }
     }
@@ -331,6 +368,19 @@ impl Wire {
         self.server.start_again();
         let endpoint = Endpoint::from_shared(self.server.endpoint()).expect("as before");
         self.channel = endpoint.connect_lazy();
+    }
+
+    /// Asks in a user's name from now on; in nobody's, if the password is wrong.
+    pub(super) async fn log_in(&mut self, name: &str, password: &str) {
+        let request = pb::AuthenticateRequest { name: name.into(), password: password.into() };
+        let mut answer = AuthClient::new(self.channel.clone()).authenticate(request).await;
+        let token = answer.as_mut().ok().map(|found| std::mem::take(&mut found.get_mut().token));
+        if let Some((letters, index)) = token.as_ref().and_then(|token| token.split_once('.')) {
+            let is_index = index.parse::<u64>().is_ok();
+            self.write("token", format!("{} letters, an index: {is_index}", letters.len()));
+        }
+        self.note(format!("authenticate {name}"), answer);
+        self.token = token;
     }
 
     /// What this server calls itself.
