@@ -2,8 +2,8 @@
 //!
 //! A password is hashed, or compared with its hash, by the member that was
 //! asked, on a thread of its own; it never enters the log. What only reads is
-//! answered from the store. Not served yet: tokens that are signed (JWT), and
-//! users who are known by their certificates.
+//! answered from the store. Not served yet: users who are known by their
+//! certificates.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Who;
 use super::member::{Member, aside, misanswered};
-use super::status;
+use super::server::TokenKind;
+use super::status::{self, Refusal};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::auth_server::Auth;
 use crate::proto::kat::log;
@@ -101,12 +102,25 @@ impl Accounts {
         name: &str,
         auth_revision: u64,
     ) -> Result<Option<pb::AuthenticateResponse>, Status> {
-        let login = log::Login { name: name.to_owned(), prefix: any_prefix() };
+        let prefix = match self.member.options.tokens {
+            TokenKind::Simple(_) => any_prefix(),
+            TokenKind::Signed(_) | TokenKind::None => String::new(),
+        };
+        let login = log::Login { name: name.to_owned(), prefix };
         let change = Some(Change::Login(login));
         let request = store::Request::Accounts(log::Accounts { change });
         let (token, revision) = match self.member.propose(request).await? {
             Reply::Token { token, revision } => (token, revision),
             other => misanswered(&other),
+        };
+        let token = match &self.member.options.tokens {
+            TokenKind::Simple(_) => token,
+            TokenKind::Signed(jwt) => {
+                let (jwt, name) = (Arc::clone(jwt), name.to_owned());
+                let signed = self.work(move || jwt.sign(&name, auth_revision)).await?;
+                signed.map_err(Refusal::from)?
+            }
+            TokenKind::None => return Err(status::AUTH_FAILED.into()),
         };
         let is_still_right = self.member.reader().auth_revision() == auth_revision;
         let header = Some(self.member.header(revision));

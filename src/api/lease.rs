@@ -14,7 +14,7 @@ use super::status;
 use crate::ids::LeaseId;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::lease_server::Lease;
-use crate::store::{self, Access, Caller};
+use crate::store::{self, Access};
 
 /// The service.
 pub(super) struct Leases {
@@ -96,12 +96,12 @@ impl Lease for Leases {
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         let who = Who::of(&request);
         let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
-        let caller = if keys {
-            may_use(&self.member, &who, LeaseId(id), Access::Read).await?
+        let auth_revision = self.member.reader().auth_revision();
+        if keys {
+            may_use(&self.member, &who, LeaseId(id), Access::Read).await?;
         } else {
             self.member.is_known(&who).await?;
-            Caller::default()
-        };
+        }
         let remaining = self.member.replica.time_to_live(LeaseId(id)).await?;
         let mut response =
             pb::LeaseTimeToLiveResponse { id, ttl: -1, ..pb::LeaseTimeToLiveResponse::default() };
@@ -112,7 +112,11 @@ impl Lease for Leases {
                 response.keys = lease.keys;
             }
         }
-        self.member.is_still_admitted(&caller)?;
+        // However old the token, only a change since it was looked at counts.
+        let reader = self.member.reader();
+        if keys && reader.is_auth_on() && reader.auth_revision() != auth_revision {
+            return Err(status::AUTH_OLD_REVISION.into());
+        }
         response.header = self.member.header_now();
         Ok(Response::new(response))
     }
@@ -133,19 +137,13 @@ impl Lease for Leases {
     }
 }
 
-/// Refuses those who may not use all keys of a lease, and tells who may.
-async fn may_use(
-    member: &Member,
-    who: &Who,
-    id: LeaseId,
-    access: Access,
-) -> Result<Caller, Status> {
+/// Refuses those who may not use all keys of a lease.
+async fn may_use(member: &Member, who: &Who, id: LeaseId, access: Access) -> Result<(), Status> {
     if !member.reader().is_auth_on() {
-        return Ok(Caller::default());
+        return Ok(());
     }
     let caller = member.is_known(who).await?;
-    member.reader().may_use(&caller, id, access)?;
-    Ok(caller)
+    Ok(member.reader().may_use(&caller, id, access)?)
 }
 
 /// Any positive number.

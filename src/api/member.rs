@@ -1,8 +1,10 @@
 //! [`Member`]: the running member as its services see it.
 
+use std::sync::Arc;
+
 use super::caller::Who;
 use super::metrics::Metrics;
-use super::server::Options;
+use super::server::{Options, TokenKind};
 use super::status;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -68,15 +70,30 @@ impl Member {
             return Ok(Caller::default());
         }
         let Some(token) = who.token() else { return Ok(Caller::default()) };
-        let user = self.replica.user_of(token, self.options.token_ttl).await;
-        let user = user.ok_or(status::INVALID_AUTH_TOKEN)?;
-        Ok(Caller { user, auth_revision: self.reader().auth_revision() })
+        let known = match &self.options.tokens {
+            TokenKind::Simple(ttl) => {
+                let user = self.replica.user_of(token, *ttl).await;
+                user.map(|user| (user, self.reader().auth_revision()))
+            }
+            TokenKind::Signed(jwt) => match jwt.remember(token) {
+                None => {
+                    let (jwt, token) = (Arc::clone(jwt), token.to_owned());
+                    aside(move || jwt.verify(&token)).await?
+                }
+                known => known,
+            },
+            TokenKind::None => None,
+        };
+        let (user, auth_revision) = known.ok_or(status::INVALID_AUTH_TOKEN)?;
+        Ok(Caller { user, auth_revision })
     }
 
     /// Refuses those who do not say who they are.
     pub(super) async fn is_known(&self, who: &Who) -> Result<Caller, Status> {
         let caller = self.caller(who).await?;
-        if caller.user.is_empty() && self.reader().is_auth_on() {
+        // A signed token may name nobody, and is one all the same, as in etcd.
+        let is_silent = caller.user.is_empty() && who.token().is_none();
+        if is_silent && self.reader().is_auth_on() {
             return Err(status::USER_EMPTY.into());
         }
         Ok(caller)

@@ -22,6 +22,7 @@ use super::election::Elections;
 use super::gateway::Gateway;
 use super::health::Pulse;
 use super::http;
+use super::jwt::Jwt;
 use super::kv::Keys;
 use super::lease::Leases;
 use super::lock::Locks;
@@ -59,12 +60,23 @@ pub struct Options {
     pub streams_max: u32,
     /// Seconds of the shortest lease: one and a half election timeouts.
     pub lease_ttl_min: i64,
-    /// How long a token lives that is not used.
-    pub token_ttl: Duration,
+    /// What a login is worth.
+    pub tokens: TokenKind,
     /// The cost of hashing a password: each more takes twice the time.
     pub bcrypt_cost: u32,
     /// How long raft waits for its leader; streams that want one wait thrice.
     pub election_timeout: Duration,
+}
+
+/// What those get who know a password.
+#[derive(Clone, Debug)]
+pub enum TokenKind {
+    /// Letters that members remember, for as long after each use.
+    Simple(Duration),
+    /// Something signed, which nobody remembers.
+    Signed(Arc<Jwt>),
+    /// Nothing: nobody can log in.
+    None,
 }
 
 impl Default for Options {
@@ -75,7 +87,7 @@ impl Default for Options {
             progress_every: Duration::from_secs(600),
             streams_max: u32::MAX,
             lease_ttl_min: 2,
-            token_ttl: Duration::from_secs(300),
+            tokens: TokenKind::Simple(Duration::from_secs(300)),
             bcrypt_cost: 10,
             election_timeout: Duration::from_secs(1),
         }

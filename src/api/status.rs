@@ -9,6 +9,7 @@ use std::fmt::Display;
 
 use tonic::{Code, Status};
 
+use super::signing::Unsigned;
 use crate::replica::{Failure, Unavailable};
 use crate::store::{Denied, Rejection};
 
@@ -82,6 +83,9 @@ pub(super) const NO_FILTERED_STREAM: Refusal =
     Refusal(Code::Unimplemented, "RangeStream does not support revision filters");
 pub(super) const NO_PASSWORD_USER: Refusal =
     Refusal(Code::Unknown, "auth: authentication failed, password was given for no password user");
+pub(super) const VERIFY_ONLY: Refusal =
+    Refusal(Code::Unknown, "auth: token signing attempted with verify-only key");
+pub(super) const UNFIT_KEY: Refusal = Refusal(Code::Unknown, "key is invalid");
 pub(super) const PASSWORD_TOO_LONG: Refusal =
     Refusal(Code::Unknown, "bcrypt: password length exceeds 72 bytes");
 pub(super) const MALFORMED: Refusal = Refusal(Code::InvalidArgument, "malformed request");
@@ -98,6 +102,15 @@ impl Refusal {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Status {
         Status::new(refusal.0, refusal.1)
+    }
+}
+
+impl From<Unsigned> for Refusal {
+    fn from(unsigned: Unsigned) -> Refusal {
+        match unsigned {
+            Unsigned::VerifyOnly => VERIFY_ONLY,
+            Unsigned::UnfitKey => UNFIT_KEY,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod members;
 mod ranges;
 mod recipes;
 mod snapshots;
+mod tokens;
 mod txns;
 mod watches;
 mod wire;
@@ -198,6 +199,16 @@ fn always() -> bool {
 /// Whether there is time for what need not run every time.
 fn is_slow() -> bool {
     std::env::var_os("KAT_SLOW").is_some()
+}
+
+/// Talks with two servers at once.
+fn talk(servers: (Server, Server), subject: impl AsyncFnOnce(&mut Wire, &mut Wire)) {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let in_time = runtime.expect("threads can be started").block_on(async {
+        let (mut stock, mut ours) = (Wire::new(servers.0), Wire::new(servers.1));
+        timeout(PATIENCE, subject(&mut stock, &mut ours)).await.is_ok()
+    });
+    assert!(in_time, "the conversation did not end");
 }
 
 /// Holds one conversation with both servers at once, and compares.

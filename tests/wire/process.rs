@@ -95,6 +95,24 @@ impl Server {
         server
     }
 
+    /// Starts stock etcd where it must not come up: its exit code, and what it says.
+    pub(crate) fn etcd_refuses(arguments: &[&str]) -> (Option<i32>, String) {
+        Server::prepare(peer("etcd"), arguments).end()
+    }
+
+    /// The same with ours.
+    pub(crate) fn kat_refuses(arguments: &[&str]) -> (Option<i32>, String) {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_kat-agent"));
+        Server::prepare(program, &[&["etcd"], arguments].concat()).end()
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        self.spawn();
+        let child = self.child.as_mut().expect("it was started");
+        let code = until("the server does not start", || child.try_wait().expect("it is ours"));
+        (code.code(), self.said())
+    }
+
     /// Where clients connect to.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_port)
@@ -111,6 +129,11 @@ impl Server {
     /// Starts the process on the same ports and the same data, and waits until it serves.
     pub(crate) fn start_again(&mut self) {
         self.kill();
+        self.spawn();
+        until("the server serves", || self.serves().then_some(()));
+    }
+
+    fn spawn(&mut self) {
         let output = File::options()
             .create(true)
             .append(true)
@@ -124,7 +147,6 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
         self.child = Some(child);
-        until("the server serves", || self.serves().then_some(()));
     }
 
     /// Asks one thing of the server over plain HTTP; `None` if it does not answer.
@@ -152,15 +174,19 @@ impl Server {
     fn serves(&mut self) -> bool {
         let child = self.child.as_mut().expect("the process was started");
         if let Some(status) = child.try_wait().expect("a child of ours can be asked") {
-            let output = fs::read_to_string(self.output()).unwrap_or_default();
-            panic!("{} ended with {status}:\n{output}", self.program.display());
+            panic!("{} ended with {status}:\n{}", self.program.display(), self.said());
         }
         // A server with an alarm serves, and says that it is not healthy.
         self.http_get("/health?exclude=NOSPACE")
             .is_some_and(|answer| answer.contains(r#""health":"true""#))
     }
 
-    fn data(&self) -> PathBuf {
+    /// All that it has printed.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.output()).unwrap_or_default()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

@@ -240,7 +240,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Reads a duration as Go writes it: numbers with units, in a row.
-fn nanoseconds(text: &str) -> Option<i64> {
+pub(super) fn nanoseconds(text: &str) -> Option<i64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),

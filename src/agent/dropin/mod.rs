@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   arguments, ETCD_* ── Flags ── Settings ── serve ── Member
-//!      go.rs, flags.rs            settings.rs
+//!      go.rs, flags.rs            settings.rs, tokens.rs
 //! ```
 //!
 //! - What an operator asks for and does not get ends the start; what has no
@@ -16,6 +16,7 @@ mod flags;
 mod go;
 mod serve;
 mod settings;
+mod tokens;
 
 pub use self::flags::help;
 pub use self::go::{Flags, Misread};

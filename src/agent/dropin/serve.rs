@@ -82,7 +82,9 @@ async fn live(settings: &Settings) -> Result<i32, Report> {
     let bound = listeners.clients.iter().filter_map(|listener| listener.local_addr().ok());
     let traffic: Vec<String> = bound.map(|address| address.to_string()).collect();
     // Starters that hide every other line take this one for readiness.
-    tracing::warn!("simple token is not cryptographically signed");
+    if let Some(warning) = &settings.token_warning {
+        tracing::warn!("{warning}");
+    }
     let taken = async {
         check_place(&settings.data_dir)?;
         make_place(&settings.data_dir)?;

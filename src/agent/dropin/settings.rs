@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::flags::{Effect, GATES};
 use super::go::{Flags, Misread, duration};
+use super::tokens;
 use crate::agent::compaction::History;
 use crate::agent::serve::lease_ttl_min;
-use crate::api;
+use crate::api::{self, TokenKind};
 use crate::replica::{self, Timings};
 use crate::store;
 
@@ -47,6 +48,8 @@ pub struct Settings {
     /// Flags that were given and have no effect.
     pub(super) without_effect: Vec<&'static str>,
     pub(super) warnings: Vec<String>,
+    /// What is to be said of tokens, at the time etcd says it.
+    pub(super) token_warning: Option<String>,
 }
 
 /// A URL to listen on.
@@ -77,7 +80,7 @@ impl Settings {
         let advertise_peers = urls(flags, "initial-advertise-peer-urls")?;
         let initial_cluster = initial_cluster(flags, &name, &advertise_peers)?;
         check_gates(flags.text("feature-gates"))?;
-        check_auth(flags.text("auth-token"))?;
+        let (tokens, warning) = tokens::kind(flags)?;
         let data_dir = match flags.text("data-dir") {
             "" => format!("{name}.etcd"),
             given => given.to_owned(),
@@ -99,7 +102,8 @@ impl Settings {
             token: flags.text("initial-cluster-token").to_owned(),
             is_new: flags.text("initial-cluster-state") == "new",
             replica: replica_options(flags)?,
-            api: api_options(flags),
+            api: api_options(flags, tokens),
+            token_warning: warning,
             log_level: log_level(flags.text("log-level"))?,
             log_outputs: flags.text("log-outputs").split(',').map(str::to_owned).collect(),
             log_console: log_console(flags.text("log-format"))?,
@@ -274,14 +278,6 @@ fn check_gates(gates: &str) -> Result<(), Misread> {
     Ok(())
 }
 
-fn check_auth(token: &str) -> Result<(), Misread> {
-    match token {
-        "simple" => Ok(()),
-        _ if token.starts_with("jwt") => Err(failed("--auth-token=jwt is not supported yet")),
-        _ => Err(failed(format!("auth: invalid auth options: {token:?}"))),
-    }
-}
-
 fn replica_options(flags: &Flags) -> Result<replica::Options, Misread> {
     let (heartbeat, election) =
         (flags.number("heartbeat-interval"), flags.number("election-timeout"));
@@ -318,7 +314,7 @@ fn replica_options(flags: &Flags) -> Result<replica::Options, Misread> {
     })
 }
 
-fn api_options(flags: &Flags) -> api::Options {
+fn api_options(flags: &Flags, tokens: TokenKind) -> api::Options {
     let millis = u64::try_from(flags.number("election-timeout")).unwrap_or(0);
     let election = Duration::from_millis(millis);
     api::Options {
@@ -327,17 +323,9 @@ fn api_options(flags: &Flags) -> api::Options {
         progress_every: flags.duration("watch-progress-notify-interval"),
         streams_max: u32::try_from(flags.number("max-concurrent-streams")).unwrap_or(u32::MAX),
         lease_ttl_min: lease_ttl_min(election),
-        token_ttl: token_ttl(flags.number("auth-token-ttl")),
+        tokens,
         bcrypt_cost: bcrypt_cost(flags.number("bcrypt-cost")),
         election_timeout: election,
-    }
-}
-
-/// No time at all means the default, as in etcd.
-fn token_ttl(seconds: i64) -> Duration {
-    match u64::try_from(seconds) {
-        Ok(0) | Err(_) => api::Options::default().token_ttl,
-        Ok(seconds) => Duration::from_secs(seconds),
     }
 }
 
@@ -419,8 +407,6 @@ mod tests {
     fn nothing_is_promised_that_is_not_kept() {
         let tls = refused(&["--cert-file=x"]);
         assert_eq!(tls, "--cert-file is not supported yet");
-        let jwt = refused(&["--auth-token=jwt,sign-method=RS256"]);
-        assert!(jwt.contains("not supported yet"), "{jwt}");
         let socket = refused(&["--listen-peer-urls=unix://a:1"]);
         assert!(socket.contains("unix is not supported yet"), "{socket}");
         assert_eq!(settings(&["--max-wals=9"]).unwrap().without_effect, ["max-wals"]);
@@ -430,9 +416,11 @@ mod tests {
     fn tokens_and_passwords_are_as_the_operator_wants_them() {
         let api = |arguments: &[&str]| settings(arguments).unwrap().api;
         let set = api(&["--auth-token-ttl=7", "--bcrypt-cost=4"]);
-        assert_eq!((set.token_ttl, set.bcrypt_cost), (Duration::from_secs(7), 4));
+        assert!(matches!(set.tokens, TokenKind::Simple(ttl) if ttl == Duration::from_secs(7)));
+        assert_eq!(set.bcrypt_cost, 4);
         let odd = api(&["--auth-token-ttl=0", "--bcrypt-cost=32"]);
-        assert_eq!((odd.token_ttl, odd.bcrypt_cost), (Duration::from_secs(300), 10));
+        assert!(matches!(odd.tokens, TokenKind::Simple(ttl) if ttl == Duration::from_secs(300)));
+        assert_eq!(odd.bcrypt_cost, 10);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) fn request(name: &str, words: &mut Words) -> Outcome<Option<Request>>
             Change::RoleRevokePermission(request)
         }
         "login" => {
-            let (name, prefix) = (words.next()?, words.next()?);
+            let (name, prefix) = (words.next()?, words.next().unwrap_or_default());
             Change::Login(Login { name, prefix })
         }
         _ => return Ok(None),

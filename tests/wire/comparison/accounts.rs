@@ -18,59 +18,65 @@ use super::words::{
     txn, watch,
 };
 
-async fn add_user(wire: &mut Wire, name: &str, password: &str) {
+pub(super) async fn add_user(wire: &mut Wire, name: &str, password: &str) {
     let (name, password) = (name.into(), password.into());
     wire.user_add(AuthUserAddRequest { name, password, ..Default::default() }).await;
 }
 
-async fn add_role(wire: &mut Wire, name: &str) {
+pub(super) async fn add_role(wire: &mut Wire, name: &str) {
     wire.role_add(AuthRoleAddRequest { name: name.into() }).await;
 }
 
-async fn grant_role(wire: &mut Wire, user: &str, role: &str) {
+pub(super) async fn grant_role(wire: &mut Wire, user: &str, role: &str) {
     let (user, role) = (user.into(), role.into());
     wire.user_grant_role(AuthUserGrantRoleRequest { user, role }).await;
 }
 
-async fn revoke_role(wire: &mut Wire, name: &str, role: &str) {
+pub(super) async fn revoke_role(wire: &mut Wire, name: &str, role: &str) {
     let (name, role) = (name.into(), role.into());
     wire.user_revoke_role(AuthUserRevokeRoleRequest { name, role }).await;
 }
 
-async fn delete_user(wire: &mut Wire, name: &str) {
+pub(super) async fn delete_user(wire: &mut Wire, name: &str) {
     wire.user_delete(AuthUserDeleteRequest { name: name.into() }).await;
 }
 
-async fn delete_role(wire: &mut Wire, role: &str) {
+pub(super) async fn delete_role(wire: &mut Wire, role: &str) {
     wire.role_delete(AuthRoleDeleteRequest { role: role.into() }).await;
 }
 
-async fn change_password(wire: &mut Wire, name: &str, password: &str) {
+pub(super) async fn change_password(wire: &mut Wire, name: &str, password: &str) {
     let (name, password) = (name.into(), password.into());
     let request = AuthUserChangePasswordRequest { name, password, ..Default::default() };
     wire.user_change_password(request).await;
 }
 
-async fn permit(wire: &mut Wire, role: &str, kind: Type, key: &'static str, end: &'static str) {
+pub(super) async fn permit(
+    wire: &mut Wire,
+    role: &str,
+    kind: Type,
+    key: &'static str,
+    end: &'static str,
+) {
     let perm = Some(Permission { perm_type: kind.into(), key: key.into(), range_end: end.into() });
     let name = role.into();
     wire.role_grant_permission(AuthRoleGrantPermissionRequest { name, perm }).await;
 }
 
-async fn forbid(wire: &mut Wire, role: &str, key: &'static str, end: &'static str) {
+pub(super) async fn forbid(wire: &mut Wire, role: &str, key: &'static str, end: &'static str) {
     let (role, key, range_end) = (role.into(), key.into(), end.into());
     wire.role_revoke_permission(AuthRoleRevokePermissionRequest { role, key, range_end }).await;
 }
 
-async fn look_at_user(wire: &mut Wire, name: &str) {
+pub(super) async fn look_at_user(wire: &mut Wire, name: &str) {
     wire.user_get(AuthUserGetRequest { name: name.into() }).await;
 }
 
-async fn look_at_role(wire: &mut Wire, role: &str) {
+pub(super) async fn look_at_role(wire: &mut Wire, role: &str) {
     wire.role_get(AuthRoleGetRequest { role: role.into() }).await;
 }
 
-async fn look_around(wire: &mut Wire) {
+pub(super) async fn look_around(wire: &mut Wire) {
     wire.auth_status(Default::default()).await;
     wire.user_list(Default::default()).await;
     wire.role_list(Default::default()).await;
@@ -78,7 +84,7 @@ async fn look_around(wire: &mut Wire) {
 
 /// Accounts for root, for alice, who may use what begins with `a/` and read
 /// `shared`, and for bob, who may do nothing. root asks from now on.
-async fn enforce(wire: &mut Wire) {
+pub(super) async fn enforce(wire: &mut Wire) {
     add_user(wire, "root", "r00t").await;
     grant_role(wire, "root", "root").await;
     add_role(wire, "a").await;

@@ -38,7 +38,7 @@ const PRIVATE: &[&str] =
     &["raft_term: ", "raft_index: ", "raft_applied_index: ", "db_size: ", "db_size_in_use: "];
 
 /// A question and its answer, as text.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Exchange {
     pub(super) asked: String,
     pub(super) answered: String,
