@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
@@ -74,7 +76,9 @@ impl Accounts {
         }
         let cost = self.member.options.bcrypt_cost;
         let hashed = self.work(move || bcrypt::hash(password, cost)).await?;
-        hashed.map_err(|error| Status::internal(error.to_string()))
+        hashed
+            .map(|hash| STANDARD.encode(hash))
+            .map_err(|error| Status::internal(error.to_string()))
     }
 
     async fn is_right(&self, password: String, hash: Vec<u8>) -> Result<bool, Status> {
@@ -210,9 +214,10 @@ serve! {
             let who = Who::of(&request);
             let mut request = request.into_inner();
             let password = std::mem::take(&mut request.password);
-            let has_none = password.is_empty();
-            request.hashed_password =
-                if has_none { String::new() } else { self.hash(password).await? };
+            // Without a password, a hash of the caller's counts, as in etcd.
+            if !password.is_empty() {
+                request.hashed_password = self.hash(password).await?;
+            }
             let header = self.change(&who, Change::UserChangePassword(request)).await?;
             Ok(Response::new(pb::AuthUserChangePasswordResponse { header }))
         }

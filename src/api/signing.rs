@@ -143,12 +143,12 @@ fn rsa(
         let spki = certified(der).unwrap_or_else(|| der.to_owned());
         let key = RsaPublicKey::from_public_key_der(&spki);
         key.or_else(|_| RsaPublicKey::from_pkcs1_der(der))
-            .map_err(|_| bad("key is not a valid RSA public key"))
+            .map_err(|_other| bad("key is not a valid RSA public key"))
     };
     let read_private = |der: &[u8]| {
         let key = RsaPrivateKey::from_pkcs1_der(der);
         key.or_else(|_| RsaPrivateKey::from_pkcs8_der(der))
-            .map_err(|_| bad("key is not a valid RSA private key"))
+            .map_err(|_other| bad("key is not a valid RSA private key"))
     };
     let half = |key: &RsaPrivateKey| key.to_public_key();
     let (public, private) = pair((public, private), read_public, read_private, half)?;
@@ -206,7 +206,7 @@ macro_rules! curve {
             ) -> Option<Result<Keys, BadKeys>> {
                 let read_public = |der: &[u8]| {
                     let spki = certified(der).unwrap_or_else(|| der.to_owned());
-                    PublicKey::from_public_key_der(&spki).map_err(|_| bad(ANOTHER_CURVE))
+                    PublicKey::from_public_key_der(&spki).map_err(|_other| bad(ANOTHER_CURVE))
                 };
                 let read_private = |der: &[u8]| {
                     let key = SecretKey::from_sec1_der(der).ok();
@@ -263,11 +263,11 @@ fn ecdsa(method: &str, public: &[u8], private: &[u8]) -> Result<Keys, BadKeys> {
 fn edwards(public: &[u8], private: &[u8]) -> Result<Keys, BadKeys> {
     let read_public = |der: &[u8]| {
         let key = ed25519::VerifyingKey::from_public_key_der(der);
-        key.map_err(|_| bad("key is not a valid Ed25519 public key"))
+        key.map_err(|_other| bad("key is not a valid Ed25519 public key"))
     };
     let read_private = |der: &[u8]| {
         let key = ed25519::SigningKey::from_pkcs8_der(der);
-        key.map_err(|_| bad("key is not a valid Ed25519 private key"))
+        key.map_err(|_other| bad("key is not a valid Ed25519 private key"))
     };
     let half = |key: &ed25519::SigningKey| key.verifying_key();
     let (public, private) = pair((public, private), read_public, read_private, half)?;

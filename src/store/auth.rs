@@ -10,6 +10,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use prost::Message;
 
 use super::command::AccountChange as Change;
@@ -245,12 +248,10 @@ impl Accounts {
         if self.users.contains_key(&name) {
             return Err(Denied::UserAlreadyExists);
         }
-        let user = User {
-            name: name.clone().into(),
-            password: hashed_password.into(),
-            roles: Vec::new(),
-            options: Some(options.unwrap_or(UserAddOptions { no_password: false })),
-        };
+        let options = options.unwrap_or(UserAddOptions { no_password: false });
+        let password = if options.no_password { Bytes::new() } else { hash(&hashed_password)? };
+        let user =
+            User { name: name.clone().into(), password, roles: Vec::new(), options: Some(options) };
         write_user(&name, &user, batch);
         self.users.insert(name, user);
         self.revision += 1;
@@ -265,7 +266,7 @@ impl Accounts {
         let name = request.name;
         let user = self.users.get_mut(&name).ok_or(Denied::UserNotFound)?;
         let is_without = is_without_password(user);
-        user.password = if is_without { Vec::new().into() } else { request.hashed_password.into() };
+        user.password = if is_without { Bytes::new() } else { hash(&request.hashed_password)? };
         write_user(&name, user, &mut work.batch);
         self.revision += 1;
         work.applied.tokens.push(TokenChange::Dropped(name));
@@ -407,6 +408,12 @@ impl Accounts {
         self.revision += 1;
         Ok(())
     }
+}
+
+/// A hash as it comes in a request, which may be a client's own.
+fn hash(hashed_password: &str) -> Result<Bytes, Denied> {
+    let hash = STANDARD.decode(hashed_password);
+    hash.map(Bytes::from).map_err(|_malformed| Denied::NoPasswordUser)
 }
 
 fn is_without_password(user: &User) -> bool {

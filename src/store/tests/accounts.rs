@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::words::{self, Outcome, Words};
 use crate::proto::authpb::permission::Type;
 use crate::proto::authpb::{Permission, UserAddOptions};
@@ -16,7 +19,7 @@ pub(super) fn request(name: &str, words: &mut Words) -> Outcome<Option<Request>>
         "disable" => Change::Disable(pb::AuthDisableRequest {}),
         "user_add" => Change::UserAdd(pb::AuthUserAddRequest {
             name: words.next()?,
-            hashed_password: words.next().unwrap_or_default(),
+            hashed_password: STANDARD.encode(words.next().unwrap_or_default()),
             ..Default::default()
         }),
         "user_add_without_password" => Change::UserAdd(pb::AuthUserAddRequest {
@@ -26,7 +29,7 @@ pub(super) fn request(name: &str, words: &mut Words) -> Outcome<Option<Request>>
         }),
         "password" => Change::UserChangePassword(pb::AuthUserChangePasswordRequest {
             name: words.next()?,
-            hashed_password: words.next()?,
+            hashed_password: STANDARD.encode(words.next()?),
             ..Default::default()
         }),
         "user_del" => Change::UserDelete(pb::AuthUserDeleteRequest { name: words.next()? }),
