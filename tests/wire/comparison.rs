@@ -12,6 +12,8 @@
 //! questions that led to it.
 
 mod accounts;
+mod accounts_edges;
+mod accounts_http;
 mod chance;
 mod compactions;
 mod etcdctl;
@@ -102,6 +104,14 @@ macro_rules! subjects {
             accounts::being_out_of_date
             accounts::passing_on_a_token
             accounts::losing_tokens
+            accounts_edges::reaching_past_a_permission
+            accounts_edges::hiding_in_a_txn
+            accounts_edges::holding_several_roles
+            accounts_edges::knowing_odd_passwords
+            accounts_edges::changing_whom_a_token_names
+            accounts_http::writing_accounts_down_as_json
+            accounts_http::showing_tokens_in_headers
+            accounts_http::watching_lines_as_somebody
             members::refusing_changes
             recipes::locking
             recipes::campaigning
@@ -126,6 +136,7 @@ macro_rules! subjects {
             etcdctl::saving_a_snapshot
             etcdctl::checking_speed
             snapshots::restoring_everything
+            snapshots::restoring_accounts
             snapshots::saving_a_large_store_under_load
             snapshots::leaving_a_snapshot
         }
@@ -203,10 +214,16 @@ fn is_slow() -> bool {
 
 /// Talks with two servers at once.
 fn talk(servers: (Server, Server), subject: impl AsyncFnOnce(&mut Wire, &mut Wire)) {
+    let (stock, ours) = servers;
+    alone(stock, async |stock: &mut Wire| subject(stock, &mut Wire::new(ours)).await);
+}
+
+/// Talks with one server.
+fn alone(server: Server, subject: impl AsyncFnOnce(&mut Wire)) {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let in_time = runtime.expect("threads can be started").block_on(async {
-        let (mut stock, mut ours) = (Wire::new(servers.0), Wire::new(servers.1));
-        timeout(PATIENCE, subject(&mut stock, &mut ours)).await.is_ok()
+        let mut wire = Wire::new(server);
+        timeout(PATIENCE, subject(&mut wire)).await.is_ok()
     });
     assert!(in_time, "the conversation did not end");
 }

@@ -87,7 +87,10 @@ impl Server {
             ("--initial-cluster", &cluster),
             ("--log-level", "warn"),
         ] {
-            all.extend([flag.into(), value.into()]);
+            let is_given = |given: &&str| given.split('=').next() == Some(flag);
+            if !arguments.iter().any(is_given) {
+                all.extend([flag.into(), value.into()]);
+            }
         }
         let mut server = Server { program, arguments: all, folder, client_port, child: None };
         let data = server.data();
@@ -186,7 +189,12 @@ impl Server {
         fs::read_to_string(self.output()).unwrap_or_default()
     }
 
-    pub(crate) fn data(&self) -> PathBuf {
+    /// Where all that it writes down is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

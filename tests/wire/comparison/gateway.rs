@@ -24,7 +24,7 @@ const PRIVATE: &[&str] =
     &["raft_term", "raftTerm", "raftIndex", "raftAppliedIndex", "dbSize", "dbSizeInUse"];
 
 /// An answer that is being read.
-struct Answer {
+pub(super) struct Answer {
     connection: BufReader<TcpStream>,
     /// The first line, and the headers that matter.
     head: String,
@@ -69,7 +69,7 @@ impl Answer {
         length > 0
     }
 
-    fn line(&mut self) -> String {
+    pub(super) fn line(&mut self) -> String {
         loop {
             if let Some(end) = self.body.iter().position(|byte| *byte == b'\n') {
                 let rest = self.body.split_off(end + 1);
@@ -81,7 +81,7 @@ impl Answer {
         }
     }
 
-    fn rest(&mut self) -> String {
+    pub(super) fn rest(&mut self) -> String {
         while self.more() {}
         text(&self.body)
     }
@@ -129,23 +129,23 @@ fn is_about_json(message: &str) -> bool {
 }
 
 /// Begins to ask.
-fn begin(wire: &Wire, what: &str, headers: &str, body: &str) -> Answer {
+pub(super) fn begin(wire: &Wire, what: &str, headers: &str, body: &str) -> Answer {
     Answer::new(wire.server.http_begin(what, headers, body).expect("the server answers"))
 }
 
 /// Asks in any way, and writes the whole answer down.
-fn ask_with(wire: &mut Wire, what: &str, headers: &str, body: &str) {
+pub(super) fn ask_with(wire: &mut Wire, what: &str, headers: &str, body: &str) {
     let mut answer = begin(wire, what, headers, body);
     let rest = answer.rest();
     wire.write(format!("{what} {headers}{body}"), format!("{}\n{rest}", answer.head));
 }
 
 /// Asks as the gateway wants to be asked.
-fn ask(wire: &mut Wire, path: &str, body: &str) {
+pub(super) fn ask(wire: &mut Wire, path: &str, body: &str) {
     ask_with(wire, &format!("POST /v3/{path}"), "", body);
 }
 
-fn ask_all(wire: &mut Wire, questions: &[(&str, &str)]) {
+pub(super) fn ask_all(wire: &mut Wire, questions: &[(&str, &str)]) {
     for (path, body) in questions {
         ask(wire, path, body);
     }

@@ -3,20 +3,25 @@
 
 use std::path::Path;
 
+use kat::proto::authpb::UserAddOptions;
+use kat::proto::authpb::permission::Type::{Read, Readwrite, Write};
 use kat::proto::etcdserverpb::alarm_request::AlarmAction;
 use kat::proto::etcdserverpb::kv_client::KvClient;
 use kat::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kat::proto::etcdserverpb::{
-    AlarmRequest, AlarmType, HashKvRequest, HashKvResponse, PutRequest, RangeRequest,
-    SnapshotRequest, TxnRequest,
+    AlarmRequest, AlarmType, AuthUserAddRequest, HashKvRequest, HashKvResponse, PutRequest,
+    RangeRequest, SnapshotRequest, TxnRequest,
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
 
+use super::accounts::{
+    add_role, enforce, grant_role, look_around, look_at_role, look_at_user, permit,
+};
 use super::etcdctl::restored;
 use super::wire::Wire;
-use super::words::{Operation as _, all, compact, delete, put, txn};
+use super::words::{ON, Operation as _, all, compact, delete, get, put, range, txn};
 
 /// Keys in a large store, and in each txn that fills it.
 const KEYS: usize = 20_000;
@@ -75,6 +80,70 @@ pub(super) async fn restoring_everything(wire: &mut Wire) {
     other.crash();
     other.range(all()).await;
     other.hash_kv(HashKvRequest { revision: 0 }).await;
+    wire.said.append(&mut other.said);
+}
+
+/// Users come in with their old passwords, and may what they might.
+pub(super) async fn restoring_accounts(wire: &mut Wire) {
+    enforce(wire).await;
+    add_role(wire, "root").await;
+    add_role(wire, "bare").await;
+    for (kind, key, end) in [(Write, "x", ""), (Read, "x", "y"), (Readwrite, "z", ON)] {
+        permit(wire, "a", kind, key, end).await;
+    }
+    grant_role(wire, "bob", "bare").await;
+    let options = Some(UserAddOptions { no_password: true });
+    let name = "certified".to_owned();
+    wire.user_add(AuthUserAddRequest { name, options, ..Default::default() }).await;
+    wire.put(put("a/1", "1")).await;
+    wire.put(put("b", "1")).await;
+    let folder = folder();
+    wire.hide(folder.path().display().to_string(), "FOLDER");
+    wire.program("etcdctl", "--user=root:r00t snapshot save FOLDER/file", "", None).await;
+    let mut other = go_on_from(&folder.path().join("file")).await;
+    for wire in [&mut *wire, &mut other] {
+        wire.token = None;
+        look_around(wire).await;
+        for (user, password) in [
+            ("certified", ""),
+            ("bob", "wrong"),
+            ("bob", ""),
+            ("alice", "secret"),
+            ("root", "r00t"),
+        ] {
+            wire.log_in(user, password).await;
+            wire.range(get("a/1")).await;
+            wire.range(range("x", "z")).await;
+            wire.put(put("a/1", "2")).await;
+            wire.put(put("b", "2")).await;
+        }
+        for user in ["root", "alice", "bob", "certified"] {
+            look_at_user(wire, user).await;
+        }
+        for role in ["a", "bare", "root"] {
+            look_at_role(wire, role).await;
+        }
+        for line in [
+            "user list",
+            "user get alice --detail",
+            "role list",
+            "role get a",
+            "auth status",
+            "get a/ --prefix",
+        ] {
+            for form in ["simple", "json", "fields"] {
+                let line = format!("--user=root:r00t {line} -w {form}");
+                wire.program("etcdctl", &line, "", None).await;
+            }
+        }
+        wire.program("etcdctl", "--user=alice:secret get a/1", "", None).await;
+        wire.program("etcdctl", "--user=alice:secret get b", "", None).await;
+        wire.program("etcdctl", "--user=alice:wrong get a/1", "", None).await;
+        wire.program("etcdctl", "get a/1", "", None).await;
+        wire.auth_disable(Default::default()).await;
+        wire.token = None;
+        look_around(wire).await;
+    }
     wire.said.append(&mut other.said);
 }
 
