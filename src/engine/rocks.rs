@@ -14,9 +14,12 @@ use rocksdb::{
 
 use super::{Batch, Change, Damage, Engine, Family, Frozen, Options, Visit};
 
-/// One memtable. Rows wait here before they are written out once; two of them,
-/// in each of two engines, are most of what an idle member may grow to.
-const MEMTABLE_BYTES: usize = 16 << 20;
+/// One memtable of a family in an engine with a write-ahead log. Rows wait here
+/// before they are written out, and of those that were deleted meanwhile nothing
+/// is: a raft log is cut often enough that most of it never leaves.
+const LOG_MEMTABLE_BYTES: usize = 4 << 20;
+/// The same without one: larger than what is written between two flushes.
+const STATE_MEMTABLE_BYTES: usize = 16 << 20;
 /// Blocks of rows read back. The store has a cache of its own for live values.
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
 /// Files kept open; one holds 64 MiB.
@@ -45,7 +48,7 @@ impl Rocks {
         let families = options
             .families
             .iter()
-            .map(|family| ColumnFamilyDescriptor::new(*family, family_options()));
+            .map(|family| ColumnFamilyDescriptor::new(*family, family_options(options.wal)));
         let db = DB::open_cf_descriptors(&db_options(options.wal), path, families)
             .map_err(|why| damage(&name, &why))?;
         let mut buffered = WriteOptions::default();
@@ -205,13 +208,13 @@ fn db_options(wal: bool) -> rocksdb::Options {
     options
 }
 
-fn family_options() -> rocksdb::Options {
+fn family_options(wal: bool) -> rocksdb::Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     let mut options = rocksdb::Options::default();
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::None);
-    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_write_buffer_size(if wal { LOG_MEMTABLE_BYTES } else { STATE_MEMTABLE_BYTES });
     options.set_max_write_buffer_number(3);
     options.set_arena_block_size(256 << 10);
     options

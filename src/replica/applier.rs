@@ -14,9 +14,12 @@ use crate::store::{Answer, Applied, LeaseChange, Reply, Store};
 /// its raft leader sends again.
 pub(super) const BACKLOG_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of applied entries behind which the state is flushed: what a crash
-/// makes a restart replay, and about what the log holds twice.
-const UNFLUSHED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of applied entries behind which the state is flushed: a sixty-fourth of
+/// the store, within bounds. It is what a crash makes a restart replay, what the
+/// log holds in vain, and what stands in memory until it is written; but each
+/// flush makes a file, and a large store should not consist of small ones.
+const UNFLUSHED_BYTES_MIN: usize = 2 << 20;
+const UNFLUSHED_BYTES_MAX: usize = 12 << 20;
 
 /// The only owner of the store.
 pub struct Applier {
@@ -67,17 +70,25 @@ impl Applier {
 
     /// Whether a slice of compaction or a flush is due.
     pub(super) fn has_chores(&self) -> bool {
-        self.compactor.is_behind() || self.unflushed >= UNFLUSHED_BYTES_MAX
+        self.compactor.is_behind() || self.is_flush_due()
     }
 
     /// Whether so much was applied that the state should be flushed; says so
     /// once.
     pub(super) fn take_flush_due(&mut self) -> bool {
-        let is_due = self.unflushed >= UNFLUSHED_BYTES_MAX;
+        let is_due = self.is_flush_due();
         if is_due {
             self.unflushed = 0;
         }
         is_due
+    }
+
+    fn is_flush_due(&self) -> bool {
+        self.unflushed >= UNFLUSHED_BYTES_MIN && {
+            let rows = usize::try_from(self.shared.reader.sizes().in_use).unwrap_or(0);
+            let share = (rows / 64).clamp(UNFLUSHED_BYTES_MIN, UNFLUSHED_BYTES_MAX);
+            self.unflushed >= share
+        }
     }
 
     fn apply(&mut self, entry: &Committed) {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::body::{self, Body};
 use super::index::{KeyIndex, Trimmed};
 use super::schema::{Version, signed};
-use super::tree::Tree;
+use super::tree::{Key, Tree};
 use super::watch::{KeyRange, Previous, successor};
 use crate::proto::mvccpb::KeyValue;
 
@@ -20,6 +20,10 @@ use crate::proto::mvccpb::KeyValue;
 pub(super) const SLICE_KEYS_MAX: usize = 1024;
 /// What a row takes besides its body, in etcd's file and about so in ours.
 const ROW_BYTES: usize = 33;
+
+/// What the cache may take in any case. Beyond, it takes a quarter of what the
+/// rows take, as far as the store's options let it.
+const CACHE_BYTES_MIN: usize = 8 << 20;
 
 /// All keys, with their versions.
 ///
@@ -36,7 +40,7 @@ pub(super) struct Keyspace {
 
 struct Flip {
     main: i64,
-    key: Bytes,
+    key: Key,
     is_alive: bool,
 }
 
@@ -44,7 +48,7 @@ struct Flip {
 struct Cache {
     bytes: usize,
     bytes_max: usize,
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Key>,
 }
 
 /// What a read wants to know besides versions: each costs a look at memory that
@@ -84,7 +88,7 @@ pub(super) struct Written {
 /// What a key was before a change.
 struct Past {
     /// The key itself, if it is new.
-    key: Option<Bytes>,
+    key: Option<Key>,
     previous: Previous,
     lease: i64,
     freed: usize,
@@ -172,7 +176,7 @@ impl Keyspace {
         let mut index = KeyIndex::new(version);
         index.queued = body.is_some();
         index.fill(kv, body);
-        let key = Bytes::copy_from_slice(key);
+        let key = Key::from(key);
         let queues = index.queued;
         self.tree.insert(key.clone(), index, !version.deleted);
         Past { previous: Previous::None, lease: 0, freed: 0, flips: true, queues, key: Some(key) }
@@ -192,7 +196,7 @@ impl Keyspace {
 
     fn account(&mut self, version: Version, key: &[u8], row: usize, past: &Past) {
         self.bytes += ROW_BYTES + row;
-        let key = || past.key.clone().unwrap_or_else(|| Bytes::copy_from_slice(key));
+        let key = || past.key.clone().unwrap_or_else(|| Key::from(key));
         if past.flips {
             self.flips.push(Flip { main: version.main, key: key(), is_alive: !version.deleted });
         }
@@ -205,7 +209,7 @@ impl Keyspace {
     /// Keeps a body that a reader had to fetch.
     pub(super) fn remember(&mut self, key: &[u8], version: Version, body: Bytes) {
         let Some(index) = self.tree.get_mut(key) else { return };
-        if index.latest != version || index.body.is_some() {
+        if index.latest() != version || index.body.is_some() {
             return;
         }
         self.cache.bytes += body.len();
@@ -213,7 +217,7 @@ impl Keyspace {
         index.touched = true;
         if !index.queued {
             index.queued = true;
-            self.cache.queue.push_back(Bytes::copy_from_slice(key));
+            self.cache.queue.push_back(Key::from(key));
         }
         self.evict();
     }
@@ -223,7 +227,8 @@ impl Keyspace {
     /// index.
     fn evict(&mut self) {
         let Cache { bytes, bytes_max, queue } = &mut self.cache;
-        while *bytes > *bytes_max || queue.len() > self.tree.len() {
+        let bytes_max = (self.bytes / 4).max(CACHE_BYTES_MIN).min(*bytes_max);
+        while *bytes > bytes_max || queue.len() > self.tree.len() {
             let Some(key) = queue.pop_front() else { return };
             let Some(index) = self.tree.get_mut(&key) else { continue };
             let is_kept = index.body.is_some() && index.touched;
@@ -248,7 +253,7 @@ impl Keyspace {
         let Some(index) = self.tree.get(key) else { return Some(None) };
         match index.visible(at) {
             None => Some(None),
-            Some(version) if version == index.latest => index.body.clone().map(Some),
+            Some(version) if version == index.latest() => index.body.clone().map(Some),
             Some(_) => None,
         }
     }
@@ -272,8 +277,8 @@ impl Keyspace {
         let mut seen = 0;
         for (key, index) in self.tree.range(from, to) {
             if let Some(version) = index.visible(at) {
-                let key = if wants.keys { key.clone() } else { Bytes::new() };
-                picks.push(Pick::new(key, index, version, wants.bodies));
+                let name = if wants.keys { Bytes::copy_from_slice(key) } else { Bytes::new() };
+                picks.push(Pick::new(name, index, version, wants.bodies));
             }
             seen += 1;
             if picks.len() == max || seen == SLICE_KEYS_MAX {
@@ -318,13 +323,13 @@ impl Keyspace {
 
 impl Pick {
     fn new(key: Bytes, index: &KeyIndex, version: Version, wants_body: bool) -> Pick {
-        if index.latest != version {
+        if index.latest() != version {
             return Pick { key, version, head: None, body: None };
         }
         let head = Head {
             create_revision: index.create_revision,
             version: index.version,
-            lease: index.lease,
+            lease: index.lease(),
         };
         let body = if wants_body { index.body.clone() } else { None };
         Pick { key, version, head: Some(head), body }
@@ -335,12 +340,12 @@ impl KeyIndex {
     fn fill(&mut self, kv: &KeyValue, body: Option<Bytes>) {
         self.create_revision = kv.create_revision;
         self.version = kv.version;
-        self.lease = kv.lease;
+        self.set_lease(kv.lease);
         self.body = body;
     }
 
     fn overwrite(&mut self, version: Version, kv: &KeyValue, body: Option<Bytes>) -> Past {
-        let (was_alive, lease) = (self.is_alive(), self.lease);
+        let (was_alive, lease) = (self.is_alive(), self.lease());
         let queues = body.is_some() && !self.queued;
         let old = self.body.take();
         self.push(version);

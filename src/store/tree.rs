@@ -17,11 +17,17 @@
 //! any order fill two thirds. Deliberately not here: revisions, and any idea
 //! of what a mark means.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
+/// A key; its holders share it.
+pub(super) type Key = Arc<[u8]>;
 
 /// Entries of a leaf. One less than a power of two, here and below, so that
 /// the one too many which makes a node split still fits its array.
 const LEAF_MAX: usize = 31;
+
+/// Room that a full leaf gets for more entries.
+const LEAF_GROWTH: usize = 4;
 
 /// Children of a branch.
 const BRANCH_MAX: usize = 63;
@@ -52,7 +58,7 @@ enum Node<V> {
 /// - `keys` and `values` are equally long; only a root may be empty.
 /// - Bit `i` of `marks` is the mark of entry `i`; bits beyond are zero.
 struct Leaf<V> {
-    keys: Vec<Bytes>,
+    keys: Vec<Key>,
     values: Vec<V>,
     marks: u64,
 }
@@ -63,13 +69,13 @@ struct Leaf<V> {
 /// - `counts[i]` is the number of marked entries in child `i`.
 /// - There are two children at least.
 struct Branch<V> {
-    separators: Vec<Bytes>,
+    separators: Vec<Key>,
     children: Vec<Node<V>>,
     counts: Vec<usize>,
 }
 
 /// The right half of a node that split, and the key where it begins.
-type Split<V> = Option<(Bytes, Node<V>)>;
+type Split<V> = Option<(Key, Node<V>)>;
 
 /// How one entry's mark changed; an entry that is not there has none.
 #[derive(Clone, Copy)]
@@ -114,7 +120,7 @@ impl<V> Tree<V> {
     }
 
     /// Puts an entry in place, and returns the value that it replaces.
-    pub(super) fn insert(&mut self, key: Bytes, value: V, marked: bool) -> Option<V> {
+    pub(super) fn insert(&mut self, key: Key, value: V, marked: bool) -> Option<V> {
         let (old, _, split) = self.root.insert(key, value, marked);
         if let Some((separator, right)) = split {
             let left = std::mem::replace(&mut self.root, Node::Leaf(Leaf::new()));
@@ -153,7 +159,7 @@ impl<V> Tree<V> {
         &'a self,
         from: &[u8],
         to: Option<&[u8]>,
-    ) -> impl Iterator<Item = (&'a Bytes, &'a V)> + use<'a, V> {
+    ) -> impl Iterator<Item = (&'a Key, &'a V)> + use<'a, V> {
         // A range that ends before it begins would never meet its end.
         let to = to.map(|to| to.max(from));
         let mut above = Vec::new();
@@ -242,7 +248,7 @@ impl<V> Node<V> {
         }
     }
 
-    fn insert(&mut self, key: Bytes, value: V, marked: bool) -> (Option<V>, Change, Split<V>) {
+    fn insert(&mut self, key: Key, value: V, marked: bool) -> (Option<V>, Change, Split<V>) {
         match self {
             Node::Leaf(leaf) => leaf.insert(key, value, marked),
             Node::Branch(branch) => {
@@ -294,7 +300,7 @@ impl<V> Node<V> {
     }
 
     /// Cuts the node in two, and keeps the first `at` of its parts.
-    fn split_off(&mut self, at: usize) -> (Bytes, Node<V>) {
+    fn split_off(&mut self, at: usize) -> (Key, Node<V>) {
         match self {
             Node::Leaf(leaf) => {
                 let (separator, right) = leaf.split_off(at);
@@ -308,7 +314,7 @@ impl<V> Node<V> {
     }
 
     /// Takes in all parts of its right neighbour.
-    fn join(&mut self, separator: Bytes, right: Node<V>) {
+    fn join(&mut self, separator: Key, right: Node<V>) {
         match (self, right) {
             (Node::Leaf(left), Node::Leaf(mut right)) => {
                 left.marks |= right.marks << left.keys.len();
@@ -350,7 +356,7 @@ impl<V> Leaf<V> {
         Change { was, is }
     }
 
-    fn insert(&mut self, key: Bytes, value: V, marked: bool) -> (Option<V>, Change, Split<V>) {
+    fn insert(&mut self, key: Key, value: V, marked: bool) -> (Option<V>, Change, Split<V>) {
         let at = match self.find(&key) {
             Ok(at) => {
                 let old = std::mem::replace(&mut self.values[at], value);
@@ -358,6 +364,11 @@ impl<V> Leaf<V> {
             }
             Err(at) => at,
         };
+        if self.keys.len() == self.keys.capacity() {
+            // By doubling, a leaf would be half empty as a rule.
+            self.keys.reserve_exact(LEAF_GROWTH);
+            self.values.reserve_exact(LEAF_GROWTH);
+        }
         self.keys.insert(at, key);
         self.values.insert(at, value);
         let (low, high) = (self.marks & below(at), self.marks & !below(at));
@@ -379,7 +390,7 @@ impl<V> Leaf<V> {
         (self.values.remove(at), change)
     }
 
-    fn split_off(&mut self, at: usize) -> (Bytes, Self) {
+    fn split_off(&mut self, at: usize) -> (Key, Self) {
         let right = Self {
             keys: self.keys.split_off(at),
             values: self.values.split_off(at),
@@ -391,7 +402,7 @@ impl<V> Leaf<V> {
 }
 
 impl<V> Branch<V> {
-    fn of(left: Node<V>, separator: Bytes, right: Node<V>) -> Self {
+    fn of(left: Node<V>, separator: Key, right: Node<V>) -> Self {
         let counts = vec![left.marked(), right.marked()];
         Self { separators: vec![separator], children: vec![left, right], counts }
     }
@@ -406,7 +417,7 @@ impl<V> Branch<V> {
     }
 
     /// Takes in the right half of child `at`, which has split.
-    fn adopt(&mut self, at: usize, separator: Bytes, right: Node<V>) -> Split<V> {
+    fn adopt(&mut self, at: usize, separator: Key, right: Node<V>) -> Split<V> {
         let moved = right.marked();
         self.counts[at] -= moved;
         self.counts.insert(at + 1, moved);
@@ -441,7 +452,7 @@ impl<V> Branch<V> {
         }
     }
 
-    fn split_off(&mut self, at: usize) -> (Bytes, Self) {
+    fn split_off(&mut self, at: usize) -> (Key, Self) {
         let right = Self {
             separators: self.separators.split_off(at),
             children: self.children.split_off(at),
@@ -463,7 +474,7 @@ struct Range<'a, V> {
 }
 
 impl<'a, V> Iterator for Range<'a, V> {
-    type Item = (&'a Bytes, &'a V);
+    type Item = (&'a Key, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{BRANCH_MAX, LEAF_MAX, Node, Tree};
+use super::{BRANCH_MAX, Key, LEAF_MAX, Node, Tree};
 
 /// What a tree means: a value and a mark for each key.
 type Model = BTreeMap<Vec<u8>, (u32, bool)>;
@@ -64,7 +63,7 @@ fn inside<'a>(
 }
 
 fn insert(tree: &mut Tree<u32>, model: &mut Model, key: Vec<u8>, value: u32, marked: bool) {
-    let old = tree.insert(Bytes::from(key.clone()), value, marked);
+    let old = tree.insert(Key::from(&key[..]), value, marked);
     assert_eq!(old, model.insert(key, (value, marked)).map(|(value, _)| value));
 }
 
@@ -205,7 +204,7 @@ fn a_hundred_thousand_keys_in_any_order_come_and_go() {
 fn ascending_keys_fill_their_leaves() {
     let mut tree = Tree::new();
     for number in 0..100_000_u32 {
-        tree.insert(Bytes::copy_from_slice(&number.to_be_bytes()), number, true);
+        tree.insert(Key::from(&number.to_be_bytes()[..]), number, true);
     }
     let mut leaves = 0;
     let mut nodes = vec![&tree.root];
@@ -222,7 +221,7 @@ fn ascending_keys_fill_their_leaves() {
 fn a_range_that_ends_before_it_begins_is_empty() {
     let mut tree = Tree::new();
     for number in 0..1_000_u32 {
-        tree.insert(Bytes::copy_from_slice(&number.to_be_bytes()), number, true);
+        tree.insert(Key::from(&number.to_be_bytes()[..]), number, true);
     }
     let (from, to) = (900_u32.to_be_bytes(), 100_u32.to_be_bytes());
     assert_eq!(tree.range(&from, Some(&to)).count(), 0);
