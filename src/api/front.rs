@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 use super::caller::{ACCEPT_ENCODING, Metadata, Who};
 use super::calls::{Call, Direct, Found, Kind, Service};
 use super::gateway::Gateway;
+use super::kv::Listed;
 use super::member::Member;
 use super::server::Services;
 use super::status::{self, Refusal};
@@ -362,7 +363,10 @@ impl Services {
             }
             Direct::Range => {
                 let request = unary::receive(body, bytes_max).await?;
-                unary::answer_range(keys.range(who, request).await?)
+                match keys.list(who, request).await? {
+                    Listed::Whole(response) => unary::answer_range(response),
+                    Listed::Rows(frame, rows) => unary::answer_rows(&frame, *rows),
+                }
             }
             Direct::Txn => {
                 let request = unary::receive(body, bytes_max).await?;

@@ -19,7 +19,7 @@ use crate::proto::etcdserverpb::kv_server::Kv;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::replica::Unavailable;
-use crate::store::{self, Caller};
+use crate::store::{self, Caller, RangeRows};
 
 /// Keys that are read at once; more of them are read on a thread of their own.
 const KEYS_AT_ONCE: i64 = 64;
@@ -28,6 +28,14 @@ const KEYS_AT_ONCE: i64 = 64;
 pub(super) struct Keys {
     member: Arc<Member>,
     stream: Arc<Call>,
+}
+
+/// What a range found.
+pub(super) enum Listed {
+    /// All of it.
+    Whole(pb::RangeResponse),
+    /// An answer without its keys, and the keys to read.
+    Rows(pb::RangeResponse, Box<RangeRows>),
 }
 
 type Pieces = Pin<Box<dyn Stream<Item = Result<pb::RangeStreamResponse, Status>> + Send>>;
@@ -106,18 +114,53 @@ impl Keys {
         who: &Who,
         request: pb::RangeRequest,
     ) -> Result<pb::RangeResponse, Status> {
-        check::range(&request)?;
+        let caller = self.begin_range(who, &request).await?;
+        let is_small = self.is_small(&request);
+        self.read_range(&caller, request, is_small).await
+    }
+
+    /// Range, where a long list can be read while it is sent.
+    pub(super) async fn list(
+        &self,
+        who: &Who,
+        request: pb::RangeRequest,
+    ) -> Result<Listed, Status> {
+        let caller = self.begin_range(who, &request).await?;
+        let is_small = self.is_small(&request);
+        if !is_small {
+            let (reader, request) = (self.member.reader().clone(), request.clone());
+            if let Some(rows) = aside(move || reader.range_rows(&request)).await?? {
+                self.member.is_still_admitted(&caller)?;
+                let mut frame = rows.frame();
+                self.member.sign(&mut frame.header);
+                return Ok(Listed::Rows(frame, Box::new(rows)));
+            }
+        }
+        self.read_range(&caller, request, is_small).await.map(Listed::Whole)
+    }
+
+    async fn begin_range(&self, who: &Who, request: &pb::RangeRequest) -> Result<Caller, Status> {
+        check::range(request)?;
         self.wait_unless(request.serializable).await?;
-        let caller = self.admit(who, &request).await?;
+        let caller = self.admit(who, request).await?;
         self.member.replica.counters().ranges.inc();
+        Ok(caller)
+    }
+
+    async fn read_range(
+        &self,
+        caller: &Caller,
+        request: pb::RangeRequest,
+        is_small: bool,
+    ) -> Result<pb::RangeResponse, Status> {
         let reader = self.member.reader();
-        let mut response = if self.is_small(&request) {
+        let mut response = if is_small {
             reader.range(&request)?
         } else {
             let reader = reader.clone();
             aside(move || reader.range(&request)).await??
         };
-        self.member.is_still_admitted(&caller)?;
+        self.member.is_still_admitted(caller)?;
         self.member.sign(&mut response.header);
         Ok(response)
     }

@@ -29,6 +29,7 @@ mod http;
 mod jwt;
 mod kv;
 mod lease;
+mod listing;
 mod lock;
 mod maintenance;
 mod member;

@@ -17,9 +17,11 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use prost::Message;
 use tonic::Status;
 
+use super::listing::Listing;
 use super::status;
 use crate::proto::etcdserverpb::RangeResponse;
 use crate::proto::mvccpb::KeyValue;
+use crate::store::RangeRows;
 
 /// In front of every message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -40,6 +42,8 @@ pub(super) enum Body {
     Message(Bytes),
     /// The same, encoded as the client takes it.
     Range(Box<Pieces>),
+    /// The same, read as the client takes it.
+    List(Box<Listing>),
     /// Success, after its message.
     Success,
     /// Nothing more.
@@ -71,6 +75,14 @@ impl HttpBody for Body {
                 }
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
+            Body::List(list) => match list.poll_piece(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Some(piece)) => Poll::Ready(Some(piece.map(Frame::data))),
+                Poll::Ready(None) => {
+                    *this = Body::Success;
+                    Pin::new(this).poll_frame(cx)
+                }
+            },
             Body::Success => {
                 *this = Body::End;
                 let mut trailers = HeaderMap::with_capacity(1);
@@ -84,7 +96,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Body::Message(_) | Body::Range(_) | Body::Success => false,
+            Body::Message(_) | Body::Range(_) | Body::List(_) | Body::Success => false,
             Body::End => true,
             Body::Other(body) => body.is_end_stream(),
         }
@@ -94,7 +106,9 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Other(body) => body.size_hint(),
-            Body::Message(_) | Body::Range(_) | Body::Success => SizeHint::default(),
+            Body::Message(_) | Body::Range(_) | Body::List(_) | Body::Success => {
+                SizeHint::default()
+            }
             Body::End => SizeHint::with_exact(0),
         }
     }
@@ -144,6 +158,20 @@ pub(super) fn answer_range(message: RangeResponse) -> http::Response<Body> {
     let tail = RangeResponse { more, count, ..RangeResponse::default() };
     let pieces = Pieces { buffer, kvs: kvs.into_iter(), tail, is_done: false };
     with_body(Body::Range(Box::new(pieces)))
+}
+
+/// Gives a list; `frame` is the answer without its keys.
+pub(super) fn answer_rows(frame: &RangeResponse, rows: RangeRows) -> http::Response<Body> {
+    let RangeResponse { header, more, count, .. } = *frame;
+    let head = RangeResponse { header, ..RangeResponse::default() };
+    let tail = RangeResponse { more, count, ..RangeResponse::default() };
+    let head_bytes = head.encoded_len();
+    let mut buffer = match begin(head_bytes + rows.bytes() + tail.encoded_len(), head_bytes) {
+        Ok(buffer) => buffer,
+        Err(status) => return status.into_http(),
+    };
+    head.encode(&mut buffer).expect("the buffer grows");
+    with_body(Body::List(Box::new(Listing::new(rows, buffer.into(), tail))))
 }
 
 fn with_body(body: Body) -> http::Response<Body> {

@@ -26,6 +26,8 @@ pub(super) struct KeyIndex {
     pub(super) touched: bool,
     pub(super) create_revision: i64,
     pub(super) version: i64,
+    /// The length of the row of the newest version.
+    pub(super) row_len: u32,
     /// The row of the newest version, while the cache has room for it.
     pub(super) body: Option<Bytes>,
     rare: Option<Box<Rare>>,
@@ -57,6 +59,7 @@ impl KeyIndex {
             touched: false,
             create_revision: 0,
             version: 0,
+            row_len: 0,
             body: None,
             rare: None,
         }
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_index_of_a_key_is_small() {
-        assert!(size_of::<KeyIndex>() <= 72, "{}", size_of::<KeyIndex>());
+        assert!(size_of::<KeyIndex>() <= 80, "{}", size_of::<KeyIndex>());
     }
 
     #[test]

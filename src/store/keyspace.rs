@@ -74,6 +74,7 @@ pub(super) struct Head {
     pub(super) create_revision: i64,
     pub(super) version: i64,
     pub(super) lease: i64,
+    row_len: u32,
 }
 
 /// What a put did.
@@ -128,9 +129,10 @@ impl Keyspace {
         let mut body = is_kept.then(|| Bytes::copy_from_slice(bytes));
         self.cache.bytes += body.as_ref().map_or(0, Bytes::len);
         let found = self.tree.update(row.key, |index| {
-            (index.overwrite(version, &kv, body.take()), !version.deleted)
+            (index.overwrite(version, &kv, row_len(bytes), body.take()), !version.deleted)
         });
-        let mut past = found.unwrap_or_else(|| self.create(version, row.key, &kv, body.take()));
+        let mut past = found
+            .unwrap_or_else(|| self.create(version, row.key, &kv, row_len(bytes), body.take()));
         self.cache.bytes -= past.freed;
         // Readers have seen it before.
         past.flips = false;
@@ -161,21 +163,28 @@ impl Keyspace {
                 kv.version = index.version + 1;
             }
             body = body::encode(&mut kv, key);
-            (index.overwrite(version, &kv, Some(body.clone())), true)
+            (index.overwrite(version, &kv, row_len(&body), Some(body.clone())), true)
         });
         let past = found.unwrap_or_else(|| {
             body = body::encode(&mut kv, key);
-            self.create(version, key, &kv, Some(body.clone()))
+            self.create(version, key, &kv, row_len(&body), Some(body.clone()))
         });
         self.cache.bytes = self.cache.bytes + body.len() - past.freed;
         self.account(version, key, body.len(), &past);
         Written { kv, body, previous: past.previous, lease: past.lease }
     }
 
-    fn create(&mut self, version: Version, key: &[u8], kv: &KeyValue, body: Option<Bytes>) -> Past {
+    fn create(
+        &mut self,
+        version: Version,
+        key: &[u8],
+        kv: &KeyValue,
+        row_len: u32,
+        body: Option<Bytes>,
+    ) -> Past {
         let mut index = KeyIndex::new(version);
         index.queued = body.is_some();
-        index.fill(kv, body);
+        index.fill(kv, row_len, body);
         let key = Key::from(key);
         let queues = index.queued;
         self.tree.insert(key.clone(), index, !version.deleted);
@@ -186,7 +195,7 @@ impl Keyspace {
     pub(super) fn delete(&mut self, version: Version, key: &[u8]) -> (Previous, i64) {
         let past = self.tree.update(key, |index| {
             assert!(index.is_alive(), "only what lives is deleted");
-            (index.overwrite(version, &KeyValue::default(), None), false)
+            (index.overwrite(version, &KeyValue::default(), 0, None), false)
         });
         let past = past.expect("only what lives is deleted");
         self.cache.bytes -= past.freed;
@@ -330,26 +339,40 @@ impl Pick {
             create_revision: index.create_revision,
             version: index.version,
             lease: index.lease(),
+            row_len: index.row_len,
         };
         let body = if wants_body { index.body.clone() } else { None };
         Pick { key, version, head: Some(head), body }
     }
+
+    /// How long the row is, if that is known without reading it.
+    pub(super) fn row_len(&self) -> Option<usize> {
+        let known = || self.head.map(|head| head.row_len as usize);
+        self.body.as_ref().map(Bytes::len).or_else(known)
+    }
 }
 
 impl KeyIndex {
-    fn fill(&mut self, kv: &KeyValue, body: Option<Bytes>) {
+    fn fill(&mut self, kv: &KeyValue, row_len: u32, body: Option<Bytes>) {
+        self.row_len = row_len;
         self.create_revision = kv.create_revision;
         self.version = kv.version;
         self.set_lease(kv.lease);
         self.body = body;
     }
 
-    fn overwrite(&mut self, version: Version, kv: &KeyValue, body: Option<Bytes>) -> Past {
+    fn overwrite(
+        &mut self,
+        version: Version,
+        kv: &KeyValue,
+        row_len: u32,
+        body: Option<Bytes>,
+    ) -> Past {
         let (was_alive, lease) = (self.is_alive(), self.lease());
         let queues = body.is_some() && !self.queued;
         let old = self.body.take();
         self.push(version);
-        self.fill(kv, body);
+        self.fill(kv, row_len, body);
         self.touched = true;
         self.queued |= queues;
         Past {
@@ -365,6 +388,11 @@ impl KeyIndex {
             queues,
         }
     }
+}
+
+/// A row came in one message, and those are shorter than that.
+fn row_len(row: &[u8]) -> u32 {
+    u32::try_from(row.len()).expect("a row fits into a message")
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ mod lease;
 mod members;
 mod open;
 mod rights;
+mod rows;
 
 #[cfg(test)]
 mod tests;
@@ -76,5 +77,6 @@ pub use range::RangeStream;
 pub use reader::{Damaged, Hashed, LeaseView, Reader, Sizes};
 pub use rejection::{Denied, Rejection};
 pub use rights::Access;
+pub use rows::RangeRows;
 pub use schema::ENGINE;
 pub use watch::{Changes, Event, History, KeyRange, Previous};

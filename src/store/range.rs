@@ -220,6 +220,13 @@ pub(super) fn is_plain(request: &RangeRequest) -> bool {
         && Plan::new(request).is_ok_and(|plan| !plan.bounds_mod() && !plan.bounds_create())
 }
 
+/// Whether a request asks for whole rows in their natural order.
+pub(super) fn is_list(request: &RangeRequest) -> Result<bool, Rejection> {
+    let plan = Plan::new(request)?;
+    let is_natural = !plan.is_whole() && plan.target == SortTarget::Key;
+    Ok(is_natural && !request.keys_only && !request.count_only)
+}
+
 /// The pieces of a range, read at one revision, which stays readable for as
 /// long as this lives: a compaction waits with its purge.
 pub struct RangeStream {

@@ -10,6 +10,7 @@ use super::command::{Caller, Request};
 use super::range::{self, RangeStream};
 use super::rejection::Rejection;
 use super::rights::Access;
+use super::rows::RangeRows;
 use super::schema::signed;
 use super::txn::Decided;
 use super::view::Shared;
@@ -125,6 +126,19 @@ impl Reader {
             state.keyspace.remember(&request.key, version, body.clone());
         }
         range::single(Some(body), request, revision)
+    }
+
+    /// The same, measured and not read yet; `None` if a request asks for
+    /// anything but whole rows in their order.
+    ///
+    /// # Errors
+    /// A revision that is compacted, or in the future.
+    pub fn range_rows(&self, request: &pb::RangeRequest) -> Result<Option<RangeRows>, Rejection> {
+        if !range::is_list(request)? {
+            return Ok(None);
+        }
+        let view = self.shared.view(request.revision)?;
+        Ok(Some(RangeRows::new(view, request)))
     }
 
     /// The same in pieces; `bytes_target` is about what a piece should take.

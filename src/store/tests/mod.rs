@@ -6,10 +6,12 @@
 //! the difference.
 //!
 //! What no script can say is in `corners.rs`: odd bytes, torn stores, hashes
-//! made by hand. `model.rs` plays at random against a list of what happened.
+//! made by hand. `lists.rs` reads long lists in pieces. `model.rs` plays at
+//! random against a list of what happened.
 
 mod accounts;
 mod corners;
+mod lists;
 mod model;
 mod script;
 mod words;

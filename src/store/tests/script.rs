@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,11 +93,12 @@ impl World {
         match &self.disk {
             Disk::Memory(memory) => memory.crash(),
             Disk::Rocks(folder) => {
-                let copy = tempfile::tempdir().unwrap();
-                for file in std::fs::read_dir(folder.path()).unwrap() {
-                    let file = file.unwrap();
-                    std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
-                }
+                let copy = loop {
+                    // The engine goes on meanwhile, and may remove what is listed.
+                    if let Some(copy) = copied(folder.path()) {
+                        break copy;
+                    }
+                };
                 self.store = None;
                 self.engine = None;
                 self.disk = Disk::Rocks(copy);
@@ -317,6 +319,19 @@ impl Script {
             Ok(lines)
         })
     }
+}
+
+/// A copy of a folder, unless one of its files goes in the meantime.
+fn copied(folder: &Path) -> Option<TempDir> {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        match std::fs::copy(file.path(), copy.path().join(file.file_name())) {
+            Err(why) if why.kind() == ErrorKind::NotFound => return None,
+            copied => drop(copied.unwrap()),
+        }
+    }
+    Some(copy)
 }
 
 fn action(word: &str) -> Outcome<pb::alarm_request::AlarmAction> {
