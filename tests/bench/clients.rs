@@ -95,6 +95,20 @@ pub(crate) async fn read(endpoints: &[String], request: pb::RangeRequest) -> Res
     Reader::new(endpoints).await?.ask(&request).await
 }
 
+/// Asks once for a list in pieces; the length of all of them.
+pub(crate) async fn read_stream(endpoints: &[String], request: pb::RangeRequest) -> Result<usize> {
+    let Reader { mut grpc } = Reader::new(endpoints).await?;
+    let path = PathAndQuery::from_static("/etcdserverpb.KV/RangeStream");
+    grpc.ready().await?;
+    let request = tonic::Request::new(request);
+    let mut pieces = grpc.server_streaming(request, path, Unread).await?.into_inner();
+    let mut sum = 0;
+    while let Some(length) = timeout(PATIENCE, pieces.message()).await?? {
+        sum += length;
+    }
+    Ok(sum)
+}
+
 /// Lets readers ask for a while. With a pace, time counts from when an answer
 /// was due to be asked for, so that a stall is felt by all it would delay.
 pub(crate) async fn hammer(

@@ -16,6 +16,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a person reads it")]
 
+mod accounts;
 mod clients;
 mod floor;
 mod load;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tokio::runtime::Runtime;
 
+use crate::accounts::Accounts;
 use crate::clients::{self, Readers, fill, hammer, range_of};
 use crate::load::{self, Clients, Load, MANY, ONE, Tool};
 use crate::servers::{Disk, Group, Side, Usage, rest, wait};
@@ -66,6 +67,10 @@ impl Bench {
         self.pick(50_000, 200_000, 1_000_000)
     }
 
+    fn listed_keys(&self) -> usize {
+        self.pick(100_000, 300_000, 300_000)
+    }
+
     fn large_bytes(&self) -> usize {
         self.pick(32 << 20, 128 << 20, 1 << 30)
     }
@@ -89,6 +94,7 @@ pub(crate) enum Metric {
     Start,
     Growth,
     PerSync,
+    Kept,
 }
 
 impl Metric {
@@ -106,6 +112,7 @@ impl Metric {
             Metric::Start => "start to first read, ms",
             Metric::Growth => "time of all : of a tenth",
             Metric::PerSync => "entries per sync",
+            Metric::Kept => "of the rate without",
         }
     }
 }
@@ -190,7 +197,12 @@ fn calls(bench: &Bench) -> Vec<Row> {
     let mixed = row(title, lines(rate, Target::None), mixed_txns);
     let title = format!("lease keep-alives, 256 clients, {}", many(50_000));
     let leases = row(title, lines(Target::TimesEtcdMin(1.3), Target::None), keep_alives);
-    vec![puts, one, linearizable, serializable, txns, mixed, leases]
+    let accounts = stores(
+        format!("puts of a user with a token, 256 clients, {}", many(50_000)),
+        vec![(Metric::Rate, Target::None), (Metric::Kept, Target::Min(0.85))],
+        puts_of_a_user,
+    );
+    vec![puts, one, linearizable, serializable, txns, mixed, leases, accounts]
 }
 
 /// Rows of large answers, large stores, and of several things at once.
@@ -219,6 +231,12 @@ fn shapes(bench: &Bench) -> Vec<Row> {
         vec![(Metric::P50, Target::None), (Metric::P99, Target::TimesEtcdMax(0.25))],
         gets_beside_puts,
     );
+    let mut lists = stores(
+        format!("puts, and lists of {} keys of 1 KiB beside them", bench.listed_keys()),
+        vec![(Metric::Kept, Target::Min(0.7)), (Metric::Peak, Target::Max(128.0))],
+        puts_beside_lists,
+    );
+    lists.prepare = |bench, group| prepare_keys(bench, group, bench.listed_keys(), 1 << 10);
     let mut slow = stores(
         "puts, 1,000 clients, a disk of 10 ms per sync".into(),
         vec![(Metric::Rate, Target::None), (Metric::PerSync, Target::Min(1000.0))],
@@ -241,7 +259,7 @@ fn shapes(bench: &Bench) -> Vec<Row> {
         |bench, group| put_many(bench, group, MANY, bench.operations(30_000)),
     );
     three.members = 3;
-    vec![watch, list, count, beside, slow, large, three]
+    vec![watch, list, count, beside, lists, slow, large, three]
 }
 
 type Measure = fn(&Bench, &mut Group) -> Result<Sample>;
@@ -385,6 +403,40 @@ fn gets_beside_puts(bench: &Bench, group: &mut Group) -> Result<Sample> {
         Readers { count: 32, span: bench.span(), every: Some(Duration::from_millis(100)) };
     let load = bench.runtime.block_on(hammer(&group.endpoints(), &request, readers))?;
     Ok(vec![(Metric::P50, load.p50_ms), (Metric::P99, load.p99_ms)])
+}
+
+/// Both kinds of list, one after the other, while puts go on.
+fn puts_beside_lists(bench: &Bench, group: &mut Group) -> Result<Sample> {
+    let total = bench.operations(100_000);
+    let alone = of(&put_many(bench, group, MANY, total)?, Metric::Rate)?;
+    group.forget_peak()?;
+    let before = group.usage()?;
+    let (endpoints, keys) = (group.endpoints(), bench.listed_keys());
+    let lists = bench.runtime.spawn(async move {
+        let whole = clients::read(&endpoints, range_of(keys)).await?;
+        let pieces = clients::read_stream(&endpoints, range_of(keys)).await?;
+        ensure!(whole.min(pieces) > keys << 10, "a list was cut short");
+        Ok(())
+    });
+    let beside = of(&put_many(bench, group, MANY, total)?, Metric::Rate)?;
+    bench.runtime.block_on(lists)??;
+    let peak = group.usage()?.peak_bytes - before.resident_bytes;
+    Ok(vec![(Metric::Kept, beside / alone), (Metric::Peak, peak / MIB)])
+}
+
+/// Puts with accounts off, and again with accounts on.
+fn puts_of_a_user(bench: &Bench, group: &mut Group) -> Result<Sample> {
+    let total = bench.operations(50_000);
+    let free = of(&put_many(bench, group, MANY, total)?, Metric::Rate)?;
+    let endpoints = group.endpoints();
+    let accounts = bench.runtime.block_on(Accounts::enforce(&endpoints))?;
+    let (total, user) = (total.to_string(), format!("{}:{}", Accounts::USER, Accounts::PASSWORD));
+    let sizes = ["--val-size", VALUE_BYTES, "--key-space-size", KEYS, "--user", &user];
+    let command = [&["put", "--total", &total], &sizes[..]].concat();
+    let mut sample = measured(group, || tool(group, MANY, &command))?;
+    bench.runtime.block_on(accounts.end())?;
+    sample.push((Metric::Kept, of(&sample, Metric::Rate)? / free));
+    Ok(sample)
 }
 
 fn puts_on_a_slow_disk(bench: &Bench, group: &mut Group) -> Result<Sample> {
