@@ -238,8 +238,35 @@ pub(super) fn decoding(status: Status, bytes_max: usize) -> Status {
                 "grpc: received message after decompression larger than max {bytes_max}"
             ))
         }
+        (Code::Internal, _) if text.starts_with(NOT_PROTOBUF) => undecodable(text),
+        (Code::Internal, _) if text.contains("compressed-flag but no grpc-encoding") => {
+            Status::internal(NO_ENCODING)
+        }
+        (Code::Internal, _) if text == "Missing request message." => Status::unknown("EOF"),
+        (Code::Internal, _) if text == "Unexpected EOF decoding stream." => {
+            Status::unknown("unexpected EOF")
+        }
         _ => status,
     }
+}
+
+/// What etcd says of a message that is flagged as compressed, in a call that
+/// does not say how.
+pub(super) const NO_ENCODING: &str = "grpc: compressed flag set with identity or empty encoding";
+
+/// How prost begins when bytes are no message.
+const NOT_PROTOBUF: &str = "failed to decode Protobuf message";
+
+/// What etcd says of bytes that are no message; `why` is what prost says.
+pub(super) fn undecodable(why: &str) -> Status {
+    let why = if why.ends_with("recursion limit reached") {
+        "exceeded maximum recursion depth"
+    } else if why.ends_with("data is not UTF-8 encoded") {
+        "string field contains invalid UTF-8"
+    } else {
+        "cannot parse invalid wire-format data"
+    };
+    Status::internal(format!("grpc: error unmarshalling request: proto: {why}"))
 }
 
 #[cfg(test)]
@@ -332,6 +359,13 @@ mod tests {
             decoding(tonic, 2_097_152).message(),
             "grpc: received message after decompression larger than max 2097152"
         );
+        let tonic = Status::internal("failed to decode Protobuf message: recursion limit reached");
+        assert_eq!(
+            decoding(tonic, 2_097_152).message(),
+            "grpc: error unmarshalling request: proto: exceeded maximum recursion depth"
+        );
+        let tonic = Status::internal("Missing request message.");
+        assert_eq!(decoding(tonic, 2_097_152).message(), "EOF");
         let other = decoding(Status::from(COMPACTED), 2_097_152);
         assert_eq!(other.message(), COMPACTED.text());
     }

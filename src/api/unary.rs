@@ -127,7 +127,7 @@ pub(super) async fn receive<M: Message + Default>(
         }
     }
     let message = reader.finish()?;
-    M::decode(message).map_err(|error| Status::internal(error.to_string()))
+    M::decode(message).map_err(|error| status::undecodable(&error.to_string()))
 }
 
 /// Gives the one message of an answer.
@@ -260,11 +260,11 @@ impl Reader {
     }
 
     fn finish(self) -> Result<Bytes, Status> {
-        if self.known == 0 {
-            return Err(Status::internal("no message was sent to a unary call"));
+        if self.known < PREFIX_BYTES {
+            return Err(Status::unknown("EOF"));
         }
-        if self.known < PREFIX_BYTES || self.message.len() < self.length() {
-            return Err(Status::internal("a message ended before its end"));
+        if self.message.len() < self.length() {
+            return Err(Status::unknown("unexpected EOF"));
         }
         Ok(self.message.freeze())
     }
@@ -276,9 +276,7 @@ impl Reader {
 
     fn check_prefix(&self) -> Result<(), Status> {
         if self.prefix[0] != 0 {
-            return Err(Status::internal(
-                "a message is flagged as compressed, but grpc-encoding is missing",
-            ));
+            return Err(Status::internal(status::NO_ENCODING));
         }
         let length = self.length();
         if length > self.bytes_max {
@@ -317,11 +315,12 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        assert!(read(&[]).unwrap_err().starts_with("no message"));
-        assert!(read(&[b"\0\0\0"]).unwrap_err().starts_with("a message ended"));
-        assert!(read(&[b"\0\0\0\0\x02a"]).unwrap_err().starts_with("a message ended"));
+        assert_eq!(read(&[]).unwrap_err(), "EOF");
+        assert_eq!(read(&[b"\0\0\0"]).unwrap_err(), "EOF");
+        assert_eq!(read(&[b"\0\0\0\0\x02a"]).unwrap_err(), "unexpected EOF");
         assert!(read(&[b"\0\0\0\0\x01ab"]).unwrap_err().starts_with("more than one"));
-        assert!(read(&[b"\x01\0\0\0\x01a"]).unwrap_err().starts_with("a message is flagged"));
+        let flagged = read(&[b"\x01\0\0\0\x01a"]).unwrap_err();
+        assert_eq!(flagged, "grpc: compressed flag set with identity or empty encoding");
         let large = read(&[b"\0\0\0\0\x09"]).unwrap_err();
         assert_eq!(large, "grpc: received message larger than max (9 vs. 8)");
     }
