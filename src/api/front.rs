@@ -24,6 +24,7 @@ use super::gateway::Gateway;
 use super::kv::Listed;
 use super::member::Member;
 use super::server::Services;
+use super::sketch;
 use super::status::{self, Refusal};
 use super::unary::{self, Body};
 
@@ -369,8 +370,9 @@ impl Services {
                 }
             }
             Direct::Txn => {
-                let request = unary::receive(body, bytes_max).await?;
-                unary::answer(&keys.txn(who, request).await?)
+                let message = unary::receive_bytes(body, bytes_max).await?;
+                sketch::txn(&message, self.member.options.txn_ops_max)?;
+                unary::answer(&keys.txn(who, unary::decode(message)?).await?)
             }
             Direct::DeleteRange => {
                 let request = unary::receive(body, bytes_max).await?;

@@ -39,6 +39,7 @@ mod ranges;
 mod server;
 mod shards;
 mod signing;
+mod sketch;
 mod snapshot;
 mod status;
 mod unary;

@@ -114,11 +114,21 @@ impl HttpBody for Body {
     }
 }
 
-/// Takes the one message of a request.
+/// Takes the one message of a request, and decodes it.
 pub(super) async fn receive<M: Message + Default>(
-    mut body: Incoming,
+    body: Incoming,
     bytes_max: usize,
 ) -> Result<M, Status> {
+    decode(receive_bytes(body, bytes_max).await?)
+}
+
+/// Decodes a message.
+pub(super) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|error| status::undecodable(&error.to_string()))
+}
+
+/// Takes the one message of a request.
+pub(super) async fn receive_bytes(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Status> {
     let mut reader = Reader::new(bytes_max);
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
@@ -126,8 +136,7 @@ pub(super) async fn receive<M: Message + Default>(
             reader.take(data)?;
         }
     }
-    let message = reader.finish()?;
-    M::decode(message).map_err(|error| status::undecodable(&error.to_string()))
+    reader.finish()
 }
 
 /// Gives the one message of an answer.
