@@ -152,6 +152,22 @@ impl Server {
         self.child = Some(child);
     }
 
+    /// Lets the peak of the process's memory begin anew: the bytes it has now.
+    pub(crate) fn memory_peak_from_now(&self) -> u64 {
+        let pid = self.child.as_ref().expect("the process was started").id();
+        fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a child of ours can be told");
+        self.memory_peak()
+    }
+
+    /// The most bytes of memory that the process had since.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let pid = self.child.as_ref().expect("the process was started").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is alive");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("Linux knows the peak") << 10
+    }
+
     /// Asks one thing of the server over plain HTTP; `None` if it does not answer.
     pub(crate) fn http_get(&self, path: &str) -> Option<String> {
         let mut stream = self.http_begin(&format!("GET {path}"), "", "")?;
