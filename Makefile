@@ -2,13 +2,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps run test bench lint peers
+.PHONY: help deps run test bench lint peers clients
 
 # Outside the checkout, because compiled RocksDB should outlive it. Everything
 # is built in the release profile, so that RocksDB is compiled once.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kat/target
 TARGET := $(abspath $(CARGO_TARGET_DIR))
 PEERS := $(TARGET)/peers
+CLIENTS := $(TARGET)/clients
 
 help:
 	@echo 'make deps    install what a bare Debian lacks, if it lacks it'
@@ -17,6 +18,7 @@ help:
 	@echo 'make bench   measure side by side with stock etcd (BENCH=--quick: roughly)'
 	@echo 'make lint    check format, lints and documentation'
 	@echo 'make peers   build stock etcd and its tools, to compare with'
+	@echo "make clients install other people's clients, to be driven by"
 	@echo
 	@echo 'Compiled in $(TARGET) (CARGO_TARGET_DIR)'
 
@@ -27,9 +29,10 @@ run: deps
 	exec '$(TARGET)/release/kat-agent' init --config examples/cluster.kat
 
 # The stock programs first: a missing Go should not be found after RocksDB.
-test: deps peers lint
+test: deps peers clients lint
 	@echo '==> tests: house rules, scripts, simulation, real processes'
 	cargo test --release
+	@sed 's/^/SKIPPED: /' '$(CLIENTS)/skipped' >&2
 	@echo '==> all tests passed'
 
 bench: deps peers
@@ -98,3 +101,8 @@ $(PEERS)/%: tests/peers/go.mod tests/peers/go.sum
 	mkdir -p '$(PEERS)'
 	cd tests/peers && CGO_ENABLED=0 GOFLAGS=-mod=mod \
 		go build -trimpath -ldflags='-s -w' -o '$@' $(PACKAGE) && touch '$@'
+
+# What cannot be installed is skipped by the tests, and named here and at their end.
+clients:
+	@echo "==> installing other people's clients of etcd"
+	@sh tests/clients/install.sh '$(CLIENTS)'

@@ -8,6 +8,7 @@
 
 mod abuse;
 mod agent;
+mod clients;
 mod comparison;
 mod dropin;
 mod process;
