@@ -49,6 +49,25 @@ fn python_client_of_the_gateway_is_served() {
     });
 }
 
+#[test]
+fn node_client_etcd3_is_served() {
+    drive(&Program {
+        name: "etcd3 for Node.js",
+        checks: 13,
+        command: &["node", "@node/with_etcd3.js"],
+    });
+}
+
+#[test]
+fn go_client_of_etcd_itself_is_served() {
+    drive(&Program { name: "clientv3 for Go", checks: 21, command: &["go/drive"] });
+}
+
+#[test]
+fn java_client_jetcd_is_served() {
+    drive(&Program { name: "jetcd for Java", checks: 13, command: &["java", "kat.WithJetcd"] });
+}
+
 /// Runs a program with both servers; with stock etcd first, or it is the
 /// program that is wrong.
 #[allow(clippy::print_stderr, reason = "a skipped test is no secret")]
@@ -117,8 +136,11 @@ fn command(program: &Program, installed: &Path) -> Command {
     };
     let mut command = Command::new(place(program.command[0]));
     command.args(program.command[1..].iter().map(|word| place(word)));
+    command.env("NODE_PATH", installed.join("node/node_modules"));
+    let jars = [installed.join("java/ours"), installed.join("java/*")];
+    command.env("CLASSPATH", std::env::join_paths(jars).expect("a path without colons"));
     // Python would leave its bytecode in the checkout.
-    command.env("PYTHONDONTWRITEBYTECODE", "1").env("NODE_PATH", installed.join("node_modules"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
