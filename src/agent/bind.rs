@@ -11,13 +11,14 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::errors::{Kind, Report};
+use crate::api::Listener;
 
 /// The ports of a member, taken and silent.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
-    pub(super) clients: Vec<TcpListener>,
-    pub(super) peers: Vec<TcpListener>,
-    pub(super) metrics: Vec<TcpListener>,
+    pub(super) clients: Vec<Listener>,
+    pub(super) peers: Vec<Listener>,
+    pub(super) metrics: Vec<Listener>,
 }
 
 /// An address that cannot be listened on.
@@ -31,11 +32,11 @@ pub(super) struct Refused {
 ///
 /// The IPv6 loopback may be missing from a machine: then it is left out, as
 /// long as there is another address.
-pub(super) async fn all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Refused> {
+pub(super) async fn all(addresses: &[SocketAddr]) -> Result<Vec<Listener>, Refused> {
     let mut listeners = Vec::new();
     for address in addresses {
         match TcpListener::bind(address).await {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => listeners.push(listener.into()),
             Err(why) if is_absent(*address, &why) && addresses.len() > 1 => {
                 tracing::debug!(%address, "there is no such address on this machine");
             }

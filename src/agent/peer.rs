@@ -7,9 +7,9 @@ use axum::Router;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{Listener, serve_pages};
 use crate::replica::Replica;
 
 /// The version of etcd whose API this is.
@@ -18,16 +18,13 @@ pub const ETCD_VERSION: &str = "3.7.1";
 pub(super) const CLUSTER_VERSION: &str = "3.7.0";
 
 /// Answers on the peer port until it is stopped.
-pub(super) async fn serve(replica: Replica, listener: TcpListener, stop: CancellationToken) {
+pub(super) async fn serve(replica: Replica, listener: Listener, stop: CancellationToken) {
     const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
     let members = replica.clone();
     let version = async move || (JSON, version(&replica));
     let members = async move || (JSON, list(&members));
     let pages = Router::new().route("/version", get(version)).route("/members", get(members));
-    let served = axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(why) = served {
-        tracing::warn!(%why, "the peer port is served no longer");
-    }
+    serve_pages(listener, pages, stop).await;
 }
 
 fn version(replica: &Replica) -> String {

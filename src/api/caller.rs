@@ -3,38 +3,58 @@
 //! A token is taken along, and looked at where it matters who asks: while
 //! authentication is off, any token will do, as in etcd.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::Extensions;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::status::{self, Refusal};
 
-/// The token that a caller shows, if it shows one.
+/// What a caller shows of who it is, if it shows anything.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Who(Option<String>);
+pub(super) struct Who {
+    token: Option<String>,
+    common_name: Option<CommonName>,
+}
+
+/// The user that a certificate makes its bearer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CommonName(pub(super) Arc<str>);
 
 /// Where a token may stand: gRPC clients use the one, programs that speak HTTP
 /// the other.
 const TOKENS: [&str; 2] = ["token", "authorization"];
 
+/// What marks a call of somebody's gateway, whose certificate is not the caller's.
+const GATEWAY: &str = "grpcgateway-accept";
+
 impl Who {
     /// Reads it.
-    pub(super) fn read(headers: &HeaderMap) -> Who {
+    pub(super) fn read(headers: &HeaderMap, extensions: &Extensions) -> Who {
         let value = TOKENS.iter().find_map(|name| headers.get(*name));
-        Who(value.map(|value| {
+        let token = value.map(|value| {
             let token = String::from_utf8_lossy(value.as_bytes());
             token.strip_prefix("Bearer ").unwrap_or(&token).to_owned()
-        }))
+        });
+        let common_name = extensions.get::<CommonName>();
+        let common_name = common_name.filter(|_| !headers.contains_key(GATEWAY)).cloned();
+        Who { token, common_name }
     }
 
     /// Of a request to tonic.
     pub(super) fn of<T>(request: &tonic::Request<T>) -> Who {
-        Who::read(request.metadata().as_ref())
+        Who::read(request.metadata().as_ref(), request.extensions())
     }
 
     /// The token.
     pub(super) fn token(&self) -> Option<&str> {
-        self.0.as_deref()
+        self.token.as_deref()
+    }
+
+    /// The user that its certificate makes it, which counts where no token does.
+    pub(super) fn common_name(&self) -> Option<&str> {
+        self.common_name.as_ref().map(|name| &*name.0)
     }
 }
 
@@ -150,13 +170,23 @@ mod tests {
 
     #[test]
     fn a_token_stands_in_one_of_two_places() {
-        let who = |list: &[(&'static str, &'static [u8])]| Who::read(&headers(list));
+        let who =
+            |list: &[(&'static str, &'static [u8])]| Who::read(&headers(list), &Extensions::new());
         assert_eq!(who(&[("token", b"a.1"), ("authorization", b"b.2")]).token(), Some("a.1"));
         assert_eq!(who(&[("authorization", b"b.2")]).token(), Some("b.2"));
         assert_eq!(who(&[("authorization", b"Bearer b.2")]).token(), Some("b.2"));
         assert_eq!(who(&[("token", b"Bearer a.1"), ("token", b"b.2")]).token(), Some("a.1"));
         assert_eq!(who(&[("token", b"\xff")]).token(), Some("\u{fffd}"));
         assert_eq!(who(&[("tokens", b"a.1")]).token(), None);
+    }
+
+    #[test]
+    fn a_certificate_names_its_bearer_but_not_through_a_gateway() {
+        let mut extensions = Extensions::new();
+        extensions.insert(CommonName("alice".into()));
+        let who = |list: &[(&'static str, &'static [u8])]| Who::read(&headers(list), &extensions);
+        assert_eq!(who(&[]).common_name(), Some("alice"));
+        assert_eq!(who(&[("grpcgateway-accept", b"*/*")]).common_name(), None);
     }
 
     #[test]

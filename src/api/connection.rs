@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::front::Front;
+use super::listener::Serves;
 use super::server::{Options, Services};
 
 /// How long a connection may take to show which protocol it speaks, and an
@@ -70,12 +71,42 @@ pub(super) fn protocol(options: &Options) -> Builder<TokioExecutor> {
     builder
 }
 
+/// Who is at the other end of a connection, and what it may ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    /// What is served to it.
+    pub(super) serves: Serves,
+    /// Whether nobody on the way can listen.
+    pub(super) is_secured: bool,
+    /// The user that its certificate makes it.
+    pub(super) common_name: Option<Arc<str>>,
+}
+
+impl Default for Guest {
+    fn default() -> Guest {
+        Guest { serves: Serves::Everything, is_secured: false, common_name: None }
+    }
+}
+
 /// Serves a connection until it closes, or `stop` and a moment longer.
-pub(super) async fn serve<I>(services: Arc<Services>, io: I, stop: CancellationToken)
+pub(super) async fn serve<I>(services: Arc<Services>, io: I, guest: Guest, stop: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let front = Arc::new(Front::new(Arc::clone(&services), stop.clone()));
+    let only;
+    let protocol = match guest.serves {
+        Serves::Grpc => {
+            only = services.protocol.clone().http2_only();
+            &only
+        }
+        // Over TLS, JSON may come as HTTP/2 too.
+        Serves::Http if !guest.is_secured => {
+            only = services.protocol.clone().http1_only();
+            &only
+        }
+        Serves::Everything | Serves::Http => &services.protocol,
+    };
+    let front = Arc::new(Front::new(Arc::clone(&services), guest, stop.clone()));
     let metrics = &services.member.metrics;
     let heard = Arc::new(AtomicU64::new(0));
     let io = Metered {
@@ -89,7 +120,7 @@ where
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(request).await) }
     });
-    let connection = services.protocol.serve_connection(TokioIo::new(io), service);
+    let connection = protocol.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let silence = async {
         tokio::time::sleep(HANDSHAKE_TIMEOUT).await;
@@ -118,7 +149,7 @@ where
 pub(super) fn channel(services: Arc<Services>, stop: CancellationToken) -> Channel {
     let connector = tower::service_fn(move |_uri: http::Uri| {
         let (ours, theirs) = tokio::io::duplex(MEMORY_BYTES);
-        tokio::spawn(serve(Arc::clone(&services), ours, stop.clone()));
+        tokio::spawn(serve(Arc::clone(&services), ours, Guest::default(), stop.clone()));
         std::future::ready(Ok::<_, Infallible>(TokioIo::new(theirs)))
     });
     Endpoint::from_static("http://in-memory").connect_with_connector_lazy(connector)

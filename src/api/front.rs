@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::codegen::Service as _;
 use tonic::{Code, Status};
 
-use super::caller::{ACCEPT_ENCODING, Metadata, Who};
+use super::caller::{ACCEPT_ENCODING, CommonName, Metadata, Who};
 use super::calls::{Call, Direct, Found, Kind, Service};
+use super::connection::Guest;
 use super::gateway::Gateway;
 use super::kv::Listed;
+use super::listener::Serves;
 use super::member::Member;
 use super::server::Services;
 use super::sketch;
@@ -39,6 +41,7 @@ pub(super) struct Front {
     services: Arc<Services>,
     stop: CancellationToken,
     gateway: Gateway,
+    guest: Guest,
     /// The version of the client at the other end, once it has said so.
     client: OnceLock<Client>,
 }
@@ -54,15 +57,36 @@ type Answer = http::Response<Body>;
 
 impl Front {
     /// A desk that closes with `stop`.
-    pub(super) fn new(services: Arc<Services>, stop: CancellationToken) -> Front {
+    pub(super) fn new(services: Arc<Services>, guest: Guest, stop: CancellationToken) -> Front {
         let gateway = Gateway::new(Arc::clone(&services), stop.clone());
-        Front { services, stop, gateway, client: OnceLock::new() }
+        Front { services, stop, gateway, guest, client: OnceLock::new() }
+    }
+
+    /// Whether a request is not gRPC's. Without TLS, HTTP/2 is nobody else's.
+    fn is_for_pages(&self, request: &http::Request<Incoming>) -> bool {
+        if request.version() != http::Version::HTTP_2 {
+            return true;
+        }
+        self.guest.is_secured
+            && match self.guest.serves {
+                Serves::Grpc => false,
+                Serves::Http => true,
+                Serves::Everything => {
+                    let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+                    let grpc = b"application/grpc";
+                    !kind.is_some_and(|kind| kind.windows(grpc.len()).any(|part| part == grpc))
+                }
+            }
     }
 
     /// Answers any request.
-    pub(super) async fn answer(&self, request: http::Request<Incoming>) -> Answer {
-        if request.version() != http::Version::HTTP_2 {
-            return Box::pin(self.services.answer_http(request, &self.gateway)).await;
+    pub(super) async fn answer(&self, mut request: http::Request<Incoming>) -> Answer {
+        if self.is_for_pages(&request) {
+            let answer = self.services.answer_http(request, &self.gateway, &self.guest);
+            return Box::pin(answer).await;
+        }
+        if let Some(name) = &self.guest.common_name {
+            request.extensions_mut().insert(CommonName(Arc::clone(name)));
         }
         let metadata = Metadata::read(request.headers());
         if let Some(refused) = refuse_form(&request, &metadata) {
@@ -350,7 +374,11 @@ impl Services {
 
     async fn call_directly(&self, call: Direct, request: http::Request<Incoming>) -> Answer {
         let is_asked = self.member.reader().is_auth_on();
-        let who = if is_asked { Who::read(request.headers()) } else { Who::default() };
+        let who = if is_asked {
+            Who::read(request.headers(), request.extensions())
+        } else {
+            Who::default()
+        };
         self.exchange(call, &who, request.into_body()).await.unwrap_or_else(Status::into_http)
     }
 

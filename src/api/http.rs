@@ -347,7 +347,7 @@ fn not_allowed() -> Response {
 }
 
 /// A refusal is a line of plain text that no browser should take for more.
-fn refuse(status: StatusCode, text: &str) -> Response {
+pub(super) fn refuse(status: StatusCode, text: &str) -> Response {
     let mut response = respond(status, PLAIN, format!("{text}\n"));
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);

@@ -69,7 +69,11 @@ impl Member {
         if !self.reader().is_auth_on() {
             return Ok(Caller::default());
         }
-        let Some(token) = who.token() else { return Ok(Caller::default()) };
+        let Some(token) = who.token() else {
+            let Some(name) = who.common_name() else { return Ok(Caller::default()) };
+            let auth_revision = self.reader().auth_revision();
+            return Ok(Caller { user: name.to_owned(), auth_revision });
+        };
         let known = match &self.options.tokens {
             TokenKind::Simple(ttl) => {
                 let user = self.replica.user_of(token, *ttl).await;

@@ -1,6 +1,8 @@
 //! etcd's face, thin: one file per gRPC service.
 //!
-//! A connection ends up in [`Api`] (`server.rs`), which tells HTTP/1.1 from
+//! A connection comes in at a `listener.rs`, is asked who it is where TLS is
+//! spoken (`entrance.rs`, `tls/`), and ends up in [`Api`] (`server.rs`), which
+//! tells HTTP/1.1 from
 //! HTTP/2 by its first bytes. What is HTTP/1.1 goes to `http.rs`, which hands
 //! JSON on to the `gateway`, a client of the rest; what is
 //! HTTP/2 is gRPC, and passes the front desk (`front.rs`): which call is it,
@@ -22,6 +24,7 @@ mod check;
 mod cluster;
 mod connection;
 mod election;
+mod entrance;
 mod front;
 mod gateway;
 mod health;
@@ -29,6 +32,7 @@ mod http;
 mod jwt;
 mod kv;
 mod lease;
+mod listener;
 mod listing;
 mod lock;
 mod maintenance;
@@ -42,9 +46,12 @@ mod signing;
 mod sketch;
 mod snapshot;
 mod status;
+mod tls;
 mod unary;
 mod watch;
 
 pub use self::jwt::Jwt;
-pub use self::server::{Api, Options, TokenKind};
+pub use self::listener::{Listener, Manner, Serves};
+pub use self::server::{Api, Options, TokenKind, serve_pages};
 pub use self::signing::BadKeys;
+pub use self::tls::{BadTls, Tls, TlsOptions, TlsVersion};

@@ -1,6 +1,5 @@
-//! [`Api`]: listeners, HTTP and gRPC on one port, graceful stop.
+//! [`Api`]: the services, on any number of listeners, and their graceful stop.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -17,14 +15,16 @@ use tower::ServiceExt as _;
 
 use super::auth::Accounts;
 use super::cluster::Members;
-use super::connection::{self, DRAIN_TIMEOUT, protocol};
+use super::connection::{self, DRAIN_TIMEOUT, Guest, protocol};
 use super::election::Elections;
+use super::entrance;
 use super::gateway::Gateway;
 use super::health::Pulse;
 use super::http;
 use super::jwt::Jwt;
 use super::kv::Keys;
 use super::lease::Leases;
+use super::listener::{Arrival, Listener, Manner};
 use super::lock::Locks;
 use super::maintenance::Upkeep;
 use super::member::Member;
@@ -43,9 +43,10 @@ use crate::proto::v3electionpb::election_server::ElectionServer;
 use crate::proto::v3lockpb::lock_server::LockServer;
 use crate::replica::Replica;
 
-/// How long to leave a listener alone that cannot accept: as a rule there are
-/// no file descriptors left, and connections must close first.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What the gateway says to a client that its certificate makes a user: the
+/// calls that it makes are its own.
+const NAME_IS_IGNORED: &str = "CommonName of client sending a request against gateway will be \
+                               ignored and not used as expected";
 
 /// What an operator may set; the defaults are etcd's.
 #[derive(Clone, Debug)]
@@ -161,7 +162,14 @@ impl Services {
         &self,
         mut request: ::http::Request<Incoming>,
         gateway: &Gateway,
+        guest: &Guest,
     ) -> ::http::Response<Body> {
+        let path = request.uri().path();
+        let is_gateways = path.starts_with("/v3/") || path.starts_with("/v3beta/");
+        if is_gateways && guest.common_name.is_some() && self.member.reader().is_auth_on() {
+            let refused = http::refuse(::http::StatusCode::BAD_REQUEST, NAME_IS_IGNORED);
+            return refused.map(|body| Body::Other(tonic::body::Body::new(body)));
+        }
         request.extensions_mut().insert(gateway.clone());
         let Ok(answer) = self.http.clone().oneshot(request).await;
         answer.map(|body| Body::Other(tonic::body::Body::new(body)))
@@ -174,28 +182,26 @@ impl Api {
         Api { services: Arc::new(Services::new(replica, options)) }
     }
 
-    /// Serves gRPC (h2c) and HTTP/1.1 on a listener until `stop`, then lets open
-    /// unary requests finish (at most 1 s) and cuts the streams.
-    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
+    /// Serves what a listener is for until `stop`, then lets open unary requests
+    /// finish (at most 1 s) and cuts the streams.
+    pub async fn serve(&self, listener: Listener, stop: CancellationToken) {
         let shards = match Shards::start() {
             Ok(shards) => shards,
             Err(error) => panic!("cannot start the threads of the API: {error}"),
         };
-        let services = &self.services;
-        accept(listener, stop, |connections, stream, stop| {
-            let services = Arc::clone(services);
-            shards.spawn(connections, stream, |stream| connection::serve(services, stream, stop))
-        })
-        .await;
+        let (services, manner) = (&self.services, listener.manner.clone());
+        let spawn = |connections: &TaskTracker, arrival, stop| {
+            let (services, manner) = (Arc::clone(services), manner.clone());
+            shards.spawn(connections, arrival, |arrival| {
+                entrance::welcome(services, arrival, manner, stop)
+            })
+        };
+        listener.accept_all(stop, spawn).await;
     }
 
     /// Serves /metrics, /health, /livez, /readyz alone.
-    pub async fn serve_metrics(&self, listener: TcpListener, stop: CancellationToken) {
-        accept(listener, stop, |connections, stream, stop| {
-            connections.spawn(probe(Arc::clone(&self.services), stream, stop));
-            Ok(())
-        })
-        .await;
+    pub async fn serve_metrics(&self, listener: Listener, stop: CancellationToken) {
+        serve_pages(listener, self.services.probes.clone(), stop).await;
     }
 
     /// A channel to the services through memory, for the agent itself. It must
@@ -206,44 +212,29 @@ impl Api {
     }
 }
 
-/// Accepts connections until `stop`, then waits for those that are open.
-async fn accept(
-    listener: TcpListener,
-    stop: CancellationToken,
-    spawn: impl Fn(&TaskTracker, TcpStream, CancellationToken) -> io::Result<()>,
-) {
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // Without it small answers wait for acknowledgements.
-                let spawned = stream.set_nodelay(true);
-                let spawned = spawned.and_then(|()| spawn(&connections, stream, stop.clone()));
-                if let Err(error) = spawned {
-                    tracing::debug!(%error, "a connection broke before it began");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
+/// Serves pages over HTTP on a listener until `stop`, and a moment longer.
+pub async fn serve_pages(listener: Listener, pages: axum::Router, stop: CancellationToken) {
+    let manner = listener.manner.clone();
+    let spawn = |connections: &TaskTracker, arrival, stop| {
+        connections.spawn(show_pages(pages.clone(), arrival, manner.clone(), stop));
+        Ok(())
+    };
+    listener.accept_all(stop, spawn).await;
 }
 
-/// Serves one connection to the metrics listener.
-async fn probe(services: Arc<Services>, stream: TcpStream, stop: CancellationToken) {
-    let router = services.probes.clone();
+/// Serves pages on one connection.
+async fn show_pages(
+    pages: axum::Router,
+    arrival: Arrival,
+    manner: Manner,
+    stop: CancellationToken,
+) {
+    let identified = stop.run_until_cancelled(entrance::identify(arrival, &manner)).await;
+    let Some(Some((io, _))) = identified else { return };
     let service =
-        service_fn(move |request: ::http::Request<Incoming>| router.clone().oneshot(request));
-    let connection = services.protocol.serve_connection(TokioIo::new(stream), service);
+        service_fn(move |request: ::http::Request<Incoming>| pages.clone().oneshot(request));
+    let protocol = protocol(&Options::default());
+    let connection = protocol.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

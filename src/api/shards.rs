@@ -10,10 +10,11 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::listener::Arrival;
 
 /// More threads than this do not share the work better; the store has its own.
 const SHARDS_MAX: usize = 8;
@@ -52,18 +53,17 @@ impl Shards {
     pub(super) fn spawn<F>(
         &self,
         connections: &TaskTracker,
-        stream: TcpStream,
-        serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+        arrival: Arrival,
+        serve: impl FnOnce(Arrival) -> F + Send + 'static,
     ) -> io::Result<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        // A stream is woken by the runtime in which it was made.
-        let stream = stream.into_std()?;
+        let attach = arrival.detach()?;
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let connection = async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => serve(stream).await,
+            match attach() {
+                Ok(arrival) => serve(arrival).await,
                 Err(error) => tracing::debug!(%error, "a connection broke before it began"),
             }
         };

@@ -20,6 +20,7 @@ use crate::agent::peer::{CLUSTER_VERSION, ETCD_VERSION};
 use crate::agent::serve::{Services, notify};
 use crate::agent::signals::{Second, Stop};
 use crate::agent::state_file;
+use crate::api::Listener;
 
 /// How long an end may take for the flush that shortens the next start; open
 /// requests have had a second before, and starters kill what is not gone soon.
@@ -79,8 +80,7 @@ async fn live(settings: &Settings) -> Result<i32, Report> {
     }
     let stop = Stop::listen(Second::IsIgnored)?;
     let listeners = take_ports(settings).await?;
-    let bound = listeners.clients.iter().filter_map(|listener| listener.local_addr().ok());
-    let traffic: Vec<String> = bound.map(|address| address.to_string()).collect();
+    let traffic: Vec<String> = listeners.clients.iter().map(Listener::place).collect();
     // Starters that hide every other line take this one for readiness.
     if let Some(warning) = &settings.token_warning {
         tracing::warn!("{warning}");
