@@ -9,11 +9,18 @@
 //!      go.rs, flags.rs            settings.rs, tokens.rs
 //! ```
 //!
+//! What the ports speak is in `ports.rs`, for which `listen.rs` and `security.rs`
+//! read the flags, and `self_signed.rs` makes certificates.
+//!
 //! - What an operator asks for and does not get ends the start; what has no
 //!   meaning here is accepted, and named once in the log.
 
 mod flags;
 mod go;
+mod listen;
+mod ports;
+mod security;
+mod self_signed;
 mod serve;
 mod settings;
 mod tokens;

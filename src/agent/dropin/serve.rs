@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use tokio::time::timeout;
 
-use super::settings::{Listen, Settings};
-use crate::agent::bind::{self, Listeners};
+use super::ports::{self, FIXTURES, Traffic};
+use super::settings::Settings;
 use crate::agent::errors::{Kind, Report, disk};
 use crate::agent::lock::Lock;
 use crate::agent::logs::{self, FATAL, Form, Output};
@@ -20,7 +20,6 @@ use crate::agent::peer::{CLUSTER_VERSION, ETCD_VERSION};
 use crate::agent::serve::{Services, notify};
 use crate::agent::signals::{Second, Stop};
 use crate::agent::state_file;
-use crate::api::Listener;
 
 /// How long an end may take for the flush that shortens the next start; open
 /// requests have had a second before, and starters kill what is not gone soon.
@@ -79,8 +78,8 @@ async fn live(settings: &Settings) -> Result<i32, Report> {
         tracing::warn!(flags, "accepted flags that have no effect here");
     }
     let stop = Stop::listen(Second::IsIgnored)?;
-    let listeners = take_ports(settings).await?;
-    let traffic: Vec<String> = listeners.clients.iter().map(Listener::place).collect();
+    let listeners = ports::take(settings).await?;
+    let traffic = ports::traffic(&listeners);
     // Starters that hide every other line take this one for readiness.
     if let Some(warning) = &settings.token_warning {
         tracing::warn!("{warning}");
@@ -122,26 +121,6 @@ fn last_signal(stop: &Stop) -> i32 {
     stop.signal().unwrap_or(signal_hook::consts::SIGTERM)
 }
 
-async fn take_ports(settings: &Settings) -> Result<Listeners, Report> {
-    let take = async |listens: &[Listen], what: &str| {
-        let addresses: Vec<_> = listens.iter().map(|listen| listen.address).collect();
-        let urls = listens.iter().map(|listen| listen.url.as_str()).collect::<Vec<_>>().join(",");
-        if !listens.is_empty() {
-            tracing::info!(urls, "listening for {what}");
-        }
-        bind::all(&addresses).await.map_err(|refused| {
-            let fix = "stop whoever listens there, or choose another port";
-            let report = Kind::PORT_TAKEN.report(format!("failed to listen for {what}"), fix);
-            Report { exit: 1, ..report.because(refused.into_go()) }
-        })
-    };
-    Ok(Listeners {
-        peers: take(&settings.listen_peers, "peers").await?,
-        clients: take(&settings.listen_clients, "clients").await?,
-        metrics: take(&settings.listen_metrics, "metrics").await?,
-    })
-}
-
 /// A node of KAT is not served without its agent.
 fn check_place(data_dir: &Path) -> Result<(), Report> {
     if !data_dir.join(state_file::FILE).exists() {
@@ -165,7 +144,7 @@ fn make_place(data_dir: &Path) -> Result<(), Report> {
         tracing::warn!(dir, mode, "the data directory should have mode 0700");
     }
     let entries = fs::read_dir(data_dir).map_err(|why| disk("read", data_dir, &why))?;
-    let ours = [member::MEMBER, member::FOUNDING, crate::agent::lock::FILE, "lost+found"];
+    let ours = [member::MEMBER, member::FOUNDING, crate::agent::lock::FILE, FIXTURES, "lost+found"];
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !ours.contains(&name.as_str()) {
@@ -223,7 +202,7 @@ fn tell_start(settings: &Settings, is_there: bool) {
     );
 }
 
-fn tell_ready(settings: &Settings, member: &Member, traffic: &[String]) {
+fn tell_ready(settings: &Settings, member: &Member, traffic: &[Traffic]) {
     let (id, name) = (member.id().to_string(), settings.name.as_str());
     let cluster = member.replica().identity().cluster.to_string();
     let urls = settings.advertise_clients.join(",");
@@ -233,13 +212,6 @@ fn tell_ready(settings: &Settings, member: &Member, traffic: &[String]) {
         "cluster-id" = cluster,
         "published local member to cluster through raft"
     );
-    for address in traffic {
-        tracing::info!("ready to serve client requests");
-        tracing::info!(
-            traffic = "grpc+http",
-            address,
-            "serving client traffic insecurely; this is strongly discouraged!"
-        );
-    }
+    traffic.iter().for_each(Traffic::tell);
     notify(&[NotifyState::Ready]);
 }

@@ -3,12 +3,13 @@
 //! Everything that would end the start for reasons of the command line ends it
 //! here, before anything has been touched.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::flags::{Effect, GATES};
 use super::go::{Flags, Misread, duration};
+use super::listen::Listen;
+use super::security::Security;
 use super::tokens;
 use crate::agent::compaction::History;
 use crate::agent::serve::lease_ttl_min;
@@ -16,7 +17,6 @@ use crate::api::{self, TokenKind};
 use crate::replica::{self, Timings};
 use crate::store;
 
-const CLIENT_PORT: u16 = 2379;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The shortest time in which a stopped loop still answers, as in etcd.
@@ -32,6 +32,9 @@ pub struct Settings {
     pub(super) listen_clients: Vec<Listen>,
     pub(super) listen_peers: Vec<Listen>,
     pub(super) listen_metrics: Vec<Listen>,
+    /// For HTTP alone; then the others are for gRPC alone.
+    pub(super) listen_http: Vec<Listen>,
+    pub(super) security: Security,
     pub(super) advertise_clients: Vec<String>,
     pub(super) advertise_peers: Vec<String>,
     pub(super) initial_cluster: String,
@@ -50,13 +53,6 @@ pub struct Settings {
     pub(super) warnings: Vec<String>,
     /// What is to be said of tokens, at the time etcd says it.
     pub(super) token_warning: Option<String>,
-}
-
-/// A URL to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listen {
-    pub(super) url: String,
-    pub(super) address: SocketAddr,
 }
 
 impl Settings {
@@ -96,6 +92,8 @@ impl Settings {
             listen_clients,
             listen_peers,
             listen_metrics,
+            listen_http: listen(flags, "listen-client-http-urls")?,
+            security: Security::of(flags)?,
             advertise_clients: urls(flags, "advertise-client-urls")?,
             advertise_peers,
             initial_cluster,
@@ -127,7 +125,7 @@ const DEPRECATED: &[(&str, &str)] = &[
     ),
 ];
 
-fn failed(text: impl Into<String>) -> Misread {
+pub(super) fn failed(text: impl Into<String>) -> Misread {
     Misread { text: text.into(), exit: 1 }
 }
 
@@ -169,31 +167,7 @@ fn check_url(url: &str) -> Result<(), String> {
 }
 
 fn listen(flags: &Flags, flag: &str) -> Result<Vec<Listen>, Misread> {
-    urls(flags, flag)?.into_iter().map(|url| address(url, flag)).collect()
-}
-
-fn address(url: String, flag: &str) -> Result<Listen, Misread> {
-    let Some(authority) = url.strip_prefix("http://") else {
-        let scheme = url.split(':').next().unwrap_or_default();
-        if flag == "listen-metrics-urls" && scheme == "https" {
-            let text = "client TLS key/cert (--cert-file, --key-file) must be provided for \
-                        metrics secure url";
-            return Err(failed(format!("{text} {url:?}")));
-        }
-        return Err(failed(format!("--{flag}: {scheme} is not supported yet ({url})")));
-    };
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-    let port = port.parse().unwrap_or(CLIENT_PORT);
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let ip = match bare {
-        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        _ => bare
-            .parse()
-            .ok()
-            .ok_or_else(|| failed(format!("expected IP in URL for binding ({url})")))?,
-    };
-    Ok(Listen { url, address: SocketAddr::new(ip, port) })
+    urls(flags, flag)?.into_iter().map(Listen::read).collect()
 }
 
 /// The members that found the cluster: for now this one, alone.
@@ -405,10 +379,8 @@ mod tests {
 
     #[test]
     fn nothing_is_promised_that_is_not_kept() {
-        let tls = refused(&["--cert-file=x"]);
-        assert_eq!(tls, "--cert-file is not supported yet");
-        let socket = refused(&["--listen-peer-urls=unix://a:1"]);
-        assert!(socket.contains("unix is not supported yet"), "{socket}");
+        let discovery = refused(&["--discovery-token=x"]);
+        assert_eq!(discovery, "--discovery-token is not supported yet");
         assert_eq!(settings(&["--max-wals=9"]).unwrap().without_effect, ["max-wals"]);
     }
 
