@@ -1,8 +1,8 @@
 //! The way in: a connection that has arrived becomes one that is served.
 //!
-//! On a place where one manner alone is spoken nothing is looked at first, and
-//! plain TCP goes straight to its requests. Otherwise the first byte tells TLS
-//! from the rest, and a handshake tells who is there.
+//! Where no TLS is spoken nothing is looked at first, and plain TCP goes straight
+//! to its requests. Otherwise the first byte tells TLS from the rest, and a
+//! handshake tells who is there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,10 +45,14 @@ pub(super) async fn identify(arrival: Arrival, manner: &Manner) -> Option<(Box<d
     let Some(tls) = &manner.tls else { return Some((arrival.into_any(), plain)) };
     let remote = arrival.name();
     let shown = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
-        if manner.is_plain && !is_secured(&arrival).await? {
-            return Some((arrival.into_any(), plain));
+        match (is_secured(&arrival).await?, manner.is_plain) {
+            (true, _) => secure(arrival, tls, &remote, manner).await,
+            (false, true) => Some((arrival.into_any(), plain)),
+            (false, false) => {
+                tls.tell_plain(&remote);
+                None
+            }
         }
-        secure(arrival, tls, &remote, manner).await
     });
     let Ok(shown) = shown.await else {
         tls.tell_late(&remote);

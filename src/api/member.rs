@@ -95,9 +95,9 @@ impl Member {
     /// Refuses those who do not say who they are.
     pub(super) async fn is_known(&self, who: &Who) -> Result<Caller, Status> {
         let caller = self.caller(who).await?;
-        // A signed token may name nobody, and is one all the same, as in etcd.
-        let is_silent = caller.user.is_empty() && who.token().is_none();
-        if is_silent && self.reader().is_auth_on() {
+        // A signed token or a certificate may name nobody, and is one all the same.
+        let is_shown = who.token().is_some() || who.common_name().is_some();
+        if caller.user.is_empty() && !is_shown && self.reader().is_auth_on() {
             return Err(status::USER_EMPTY.into());
         }
         Ok(caller)

@@ -166,7 +166,8 @@ impl Services {
     ) -> ::http::Response<Body> {
         let path = request.uri().path();
         let is_gateways = path.starts_with("/v3/") || path.starts_with("/v3beta/");
-        if is_gateways && guest.common_name.is_some() && self.member.reader().is_auth_on() {
+        let has_name = guest.common_name.as_ref().is_some_and(|name| !name.is_empty());
+        if is_gateways && has_name && self.member.reader().is_auth_on() {
             let refused = http::refuse(::http::StatusCode::BAD_REQUEST, NAME_IS_IGNORED);
             return refused.map(|body| Body::Other(tonic::body::Body::new(body)));
         }

@@ -13,3 +13,4 @@ mod comparison;
 mod dropin;
 mod process;
 mod state;
+mod tls;

@@ -1,16 +1,13 @@
 //! [`Tls`]: takes a connection, and gives a stream and who is at its other end.
 
-use std::error::Error as _;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::server::{Acceptor, NoServerSessionStorage};
-use rustls::{
-    AlertDescription, CertificateError, Error, OtherError, PeerIncompatible, ServerConfig,
-};
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -26,6 +23,14 @@ const HANDSHAKE: u8 = 0x16;
 /// The protocol that clients negotiate; others are spoken without.
 const H2: &[u8] = b"h2";
 
+/// What is said of a certificate that is valid, and for another.
+const NOT_ALLOWED: &str = "client certificate authentication failed";
+
+const NO_HANDSHAKE: &str = "tls: first record does not look like a TLS handshake";
+
+/// What a client is told when the fault is the server's: fatal, internal error.
+const INTERNAL_ERROR: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
+
 /// How connections are secured; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<Inside>);
@@ -33,6 +38,7 @@ pub struct Tls(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     options: TlsOptions,
+    pair: Arc<Pair>,
     /// For those who ask for HTTP/2.
     with_h2: Arc<ServerConfig>,
     /// For those who do not: a client whose wishes are all unknown is refused
@@ -70,6 +76,7 @@ impl Tls {
     pub fn new(options: TlsOptions) -> Result<Tls, BadTls> {
         let provider = Arc::new(options.provider());
         let pair = Pair::open(&options.cert_file, &options.key_file, Arc::clone(&provider))?;
+        let pair = Arc::new(pair);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&options.versions())
             .map_err(|why| BadTls(format!("tls: {why}")))?;
@@ -78,12 +85,12 @@ impl Tls {
         } else {
             builder.with_no_client_auth()
         };
-        let mut config = builder.with_cert_resolver(Arc::new(pair));
+        let mut config = builder.with_cert_resolver(pair.clone());
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         let without = Arc::new(config.clone());
         config.alpn_protocols = vec![H2.to_vec()];
-        Ok(Tls(Arc::new(Inside { options, with_h2: Arc::new(config), without })))
+        Ok(Tls(Arc::new(Inside { options, pair, with_h2: Arc::new(config), without })))
     }
 
     /// Secures a connection, or says in the log why not.
@@ -111,12 +118,18 @@ impl Tls {
         self.tell(remote, &Rejection { why, ..Rejection::default() });
     }
 
+    /// Says that a client does not speak TLS.
+    pub(in crate::api) fn tell_plain(&self, remote: &str) {
+        let why = NO_HANDSHAKE.to_owned();
+        self.tell(remote, &Rejection { why, ..Rejection::default() });
+    }
+
     async fn shake<I>(&self, io: I, address: Option<IpAddr>) -> Result<Handshake<I>, Rejection>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io).await;
-        let start = start.map_err(|why| Rejection::of(&why, ""))?;
+        let mut start = start.map_err(|why| Rejection::of(&why, ""))?;
         let (name, config) = {
             let hello = start.client_hello();
             let name = hello.server_name().unwrap_or_default().to_owned();
@@ -124,6 +137,12 @@ impl Tls {
             wishes.retain(|wish| *wish != b"http/1.1");
             (name, if wishes.is_empty() { &self.0.without } else { &self.0.with_h2 })
         };
+        if let Err(why) = self.0.pair.renew() {
+            // It may be gone already.
+            start.io.write_all(&INTERNAL_ERROR).await.ok();
+            let (server_name, why) = (name, why.to_string());
+            return Err(Rejection { server_name, why, ..Rejection::default() });
+        }
         let stream = start.into_stream(Arc::clone(config)).await;
         let stream = stream.map_err(|why| Rejection::of(&why, &name))?;
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -135,7 +154,7 @@ impl Tls {
             why: why.0,
             is_end: false,
         })?;
-        let common_name = names.map(|names| names.common).filter(|name| !name.is_empty());
+        let common_name = names.map(|names| names.common);
         let common_name = common_name.filter(|_| self.0.options.client_cert_auth);
         Ok(Handshake { common_name: common_name.map(Arc::from), stream })
     }
@@ -239,9 +258,7 @@ fn words(error: &Error) -> String {
     let verify = |why: &str| format!("tls: failed to verify certificate: x509: {why}");
     match error {
         Error::NoCertificatesPresented => "tls: client didn't provide a certificate".to_owned(),
-        Error::InvalidMessage(_) => {
-            "tls: first record does not look like a TLS handshake".to_owned()
-        }
+        Error::InvalidMessage(_) => NO_HANDSHAKE.to_owned(),
         Error::AlertReceived(alert) => format!("remote error: tls: {}", alert_words(*alert)),
         Error::PeerIncompatible(
             PeerIncompatible::Tls12NotOffered
@@ -264,9 +281,7 @@ fn words(error: &Error) -> String {
         Error::InvalidCertificate(
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
         ) => verify("certificate specifies an incompatible key usage"),
-        Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
-            other.source().unwrap_or(&**other).to_string()
-        }
+        Error::InvalidCertificate(CertificateError::NotValidForName) => NOT_ALLOWED.to_owned(),
         _ => format!("tls: {error}"),
     }
 }
@@ -299,8 +314,7 @@ mod tests {
         assert_eq!(words(&alert), "remote error: tls: bad certificate");
         let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
         assert!(words(&unknown).ends_with("x509: certificate signed by unknown authority"));
-        let other = OtherError(Arc::new(BadTls("client certificate authentication failed".into())));
-        let other = Error::InvalidCertificate(CertificateError::Other(other));
+        let other = Error::InvalidCertificate(CertificateError::NotValidForName);
         assert_eq!(words(&other), "client certificate authentication failed");
     }
 

@@ -52,6 +52,20 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Reads the pair anew, or says in the log why it cannot.
+    pub(super) fn renew(&self) -> Result<(), BadTls> {
+        self.now().map(drop).inspect_err(|error| {
+            let (cert, key) = (self.cert_file.display(), self.key_file.display());
+            let (cert, key) = (cert.to_string(), key.to_string());
+            tracing::warn!(
+                "cert-file" = cert,
+                "key-file" = key,
+                %error,
+                "failed to create peer certificate"
+            );
+        })
+    }
+
     fn now(&self) -> Result<Arc<CertifiedKey>, BadTls> {
         let (cert, key) = (read(&self.cert_file)?, read(&self.key_file)?);
         let mut understood = self.understood.lock();
@@ -69,20 +83,7 @@ impl Pair {
 
 impl ResolvesServerCert for Pair {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        match self.now() {
-            Ok(pair) => Some(pair),
-            Err(error) => {
-                let (cert, key) = (self.cert_file.display(), self.key_file.display());
-                let (cert, key) = (cert.to_string(), key.to_string());
-                tracing::warn!(
-                    "cert-file" = cert,
-                    "key-file" = key,
-                    %error,
-                    "failed to create peer certificate"
-                );
-                None
-            }
-        }
+        self.now().ok()
     }
 }
 

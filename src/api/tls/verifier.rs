@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
     SignatureScheme,
 };
 use x509_parser::certificate::X509Certificate;
@@ -31,9 +31,6 @@ const SYSTEM_BUNDLES: &[&str] = &[
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// What the client hears, in etcd's words, whose certificate is another's.
-const NOT_ALLOWED: &str = "client certificate authentication failed";
 
 /// Looks at certificates of clients; each must have one.
 #[derive(Debug)]
@@ -124,8 +121,7 @@ impl ClientCertVerifier for Verifier {
         if self.is_allowed(client) {
             return Ok(ClientCertVerified::assertion());
         }
-        let other = OtherError(Arc::new(BadTls(NOT_ALLOWED.to_owned())));
-        Err(CertificateError::Other(other).into())
+        Err(CertificateError::NotValidForName.into())
     }
 
     fn verify_tls12_signature(
