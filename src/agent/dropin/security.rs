@@ -57,6 +57,10 @@ impl Security {
             let options = TlsOptions {
                 cert_file: flags.text(&flag("cert-file")).into(),
                 key_file: flags.text(&flag("key-file")).into(),
+                client_pair: (
+                    flags.text(&flag("client-cert-file")).into(),
+                    flags.text(&flag("client-key-file")).into(),
+                ),
                 ca_file: file(&flag("trusted-ca-file")).map(Into::into),
                 client_cert_auth: flags.is_on(&flag("client-cert-auth")),
                 crl_file: file(crl).map(Into::into),

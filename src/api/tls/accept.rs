@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{Acceptor, NoServerSessionStorage};
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible, ServerConfig};
@@ -77,6 +79,7 @@ impl Tls {
         let provider = Arc::new(options.provider());
         let pair = Pair::open(&options.cert_file, &options.key_file, Arc::clone(&provider))?;
         let pair = Arc::new(pair);
+        check_client_pair(&options.client_pair, &provider)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&options.versions())
             .map_err(|why| BadTls(format!("tls: {why}")))?;
@@ -209,6 +212,24 @@ impl Tls {
                     "{text}"
                 );
             }
+        }
+    }
+}
+
+/// Whether what the member would show as a client could be shown.
+fn check_client_pair(
+    (cert, key): &(PathBuf, PathBuf),
+    provider: &Arc<CryptoProvider>,
+) -> Result<(), BadTls> {
+    match (cert.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+        (true, true) => Ok(()),
+        (false, false) => Pair::open(cert, key, Arc::clone(provider)).map(drop),
+        (true, false) | (false, true) => {
+            let (key, cert) = (key.display(), cert.display());
+            Err(BadTls(format!(
+                "ClientKeyFile and ClientCertFile must both be present or both absent: key: {key}, \
+                 cert: {cert}]"
+            )))
         }
     }
 }

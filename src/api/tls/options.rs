@@ -14,6 +14,8 @@ pub struct TlsOptions {
     pub cert_file: PathBuf,
     /// Its key, as PEM.
     pub key_file: PathBuf,
+    /// What the member shows where it is the client itself: both, or neither.
+    pub client_pair: (PathBuf, PathBuf),
     /// Authorities behind the certificates of clients; with it, each needs one.
     pub ca_file: Option<PathBuf>,
     /// Whether clients need a certificate, whose common name is their user.
@@ -161,6 +163,7 @@ mod tests {
         TlsOptions {
             cert_file: PathBuf::new(),
             key_file: PathBuf::new(),
+            client_pair: Default::default(),
             ca_file: None,
             client_cert_auth: false,
             crl_file: None,

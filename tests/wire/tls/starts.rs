@@ -15,8 +15,10 @@ fn refused(is_stock: bool, flags: &[&str]) -> (Option<i32>, String) {
     let place = Place::new(is_stock, flags);
     place.papers.server(7);
     place.papers.client("alice");
-    let output = prepared(&place.site, &place.program, &place.command).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut command = prepared(&place.site, &place.program, &place.command);
+    let mut server = place.site.start_command("etcd.log", &mut command);
+    let code = server.end().code();
+    let said = server.text();
     let mut why = said.trim().to_owned();
     for line in said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         if let Some(error) = line["error"].as_str() {
@@ -26,7 +28,7 @@ fn refused(is_stock: bool, flags: &[&str]) -> (Option<i32>, String) {
     for (name, port) in super::PORTS.iter().zip(place.ports) {
         why = why.replace(&port.to_string(), name);
     }
-    (output.status.code(), why)
+    (code, why)
 }
 
 #[test]
@@ -40,6 +42,8 @@ fn what_does_not_go_together_is_refused_at_the_start() {
         &["--key-file=server.key"],
         &["--cert-file=server.pem", "--key-file=alice.key"],
         &[SERVER[0], SERVER[1], "--trusted-ca-file=nowhere.pem"],
+        &[SERVER[0], SERVER[1], "--client-cert-file=alice.pem"],
+        &[SERVER[0], SERVER[1], "--client-cert-file=alice.pem", "--client-key-file=nowhere.key"],
         &[SERVER[0], SERVER[1], "--tls-min-version=TLS1.1"],
         &[SERVER[0], SERVER[1], "--tls-max-version=SSL3"],
         &[SERVER[0], SERVER[1], "--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
