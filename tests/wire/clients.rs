@@ -5,6 +5,8 @@
 //! installs them. One that could not be installed is skipped, and stands in
 //! the file `skipped` beside the rest, which `make test` prints at its end.
 
+mod rust;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
