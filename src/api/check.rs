@@ -13,10 +13,6 @@ use super::status::{self, Refusal};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request as Op;
-
-/// Seconds of the longest lease.
-const LEASE_TTL_MAX: i64 = 9_000_000_000;
-
 type Checked = Result<(), Refusal>;
 
 /// A range, alone or in a txn.
@@ -69,11 +65,6 @@ pub(super) fn txn(request: &pb::TxnRequest, ops_max: usize) -> Checked {
     Writes::of(&request.success)?;
     Writes::of(&request.failure)?;
     Ok(())
-}
-
-/// A lease; too short a time is not refused but raised, elsewhere.
-pub(super) fn lease_grant(request: &pb::LeaseGrantRequest) -> Checked {
-    if request.ttl > LEASE_TTL_MAX { Err(status::LEASE_TTL_TOO_LARGE) } else { Ok(()) }
 }
 
 /// URLs under which members reach one another.

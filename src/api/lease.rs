@@ -8,7 +8,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::caller::Who;
 use super::calls::Call;
-use super::check;
 use super::member::{Member, expect_reply};
 use super::status;
 use crate::ids::LeaseId;
@@ -41,7 +40,6 @@ impl Lease for Leases {
         let who = Who::of(&request);
         let mut grant = request.into_inner();
         self.member.has_space(&store::Request::LeaseGrant(grant)).await?;
-        check::lease_grant(&grant)?;
         grant.ttl = grant.ttl.max(self.member.options.lease_ttl_min);
         if grant.id == 0 {
             grant.id = any_id();

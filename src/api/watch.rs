@@ -128,6 +128,10 @@ impl Pump {
         let Some(RequestUnion::CreateRequest(create)) = &request.request_union else {
             return Ok(());
         };
+        // What was before everything is refused without asking who wants to know.
+        if create.start_revision < 0 {
+            return Ok(());
+        }
         // Nothing stands for the first of all keys.
         let first = Bytes::from_static(&[0]);
         let key = if create.key.is_empty() { &first } else { &create.key };

@@ -16,7 +16,7 @@ use crate::engine::Batch;
 use crate::ids::LeaseId;
 use crate::proto::etcdserverpb::{LeaseCheckpoint, LeaseGrantRequest};
 
-/// Seconds; what etcd refuses at the door would overflow clocks behind it.
+/// Seconds; more would overflow clocks.
 const TTL_MAX: i64 = 9_000_000_000;
 
 /// All leases.
@@ -67,8 +67,12 @@ impl Leases {
         batch: &mut Batch,
     ) -> Result<LeaseId, Rejection> {
         let id = LeaseId(request.id);
-        if id.0 == 0 || !(1..=TTL_MAX).contains(&request.ttl) {
+        // Whoever proposes it names the lease, and raises what is too short.
+        if id.0 == 0 || request.ttl < 1 {
             return Err(Rejection::Malformed);
+        }
+        if request.ttl > TTL_MAX {
+            return Err(Rejection::LeaseTtlTooLarge);
         }
         if self.exists(id) {
             return Err(Rejection::LeaseExists);

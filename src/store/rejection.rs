@@ -21,6 +21,9 @@ pub enum Rejection {
     /// There is such a lease.
     #[error("lease already exists")]
     LeaseExists,
+    /// The lease would outlive everybody.
+    #[error("too large lease TTL")]
+    LeaseTtlTooLarge,
     /// The quota is used up.
     #[error("database space exceeded")]
     NoSpace,

@@ -170,14 +170,6 @@ fn the_two_gaps_of_etcds_search_are_kept() {
 }
 
 #[test]
-fn a_lease_may_be_short_but_not_endless() {
-    let grant = |ttl| lease_grant(&pb::LeaseGrantRequest { ttl, id: 0 });
-    assert_eq!(grant(-1), Ok(()));
-    assert_eq!(grant(9_000_000_000), Ok(()));
-    assert_eq!(grant(9_000_000_001), Err(status::LEASE_TTL_TOO_LARGE));
-}
-
-#[test]
 fn peer_urls_have_a_scheme_a_host_and_a_port() {
     let good = ["http://10.0.0.1:2380", "https://[::1]:2380", "unix://localhost:0", "http://:1"];
     for url in good {

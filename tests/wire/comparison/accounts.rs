@@ -7,7 +7,7 @@ use kat::proto::etcdserverpb::{
     AuthRoleGrantPermissionRequest, AuthRoleRevokePermissionRequest, AuthUserAddRequest,
     AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest,
     AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, AuthenticateRequest, DeleteRangeRequest,
-    LeaseRevokeRequest, MemberRemoveRequest, PutRequest,
+    LeaseRevokeRequest, MemberRemoveRequest, PutRequest, WatchCreateRequest,
 };
 use kat::proto::v3electionpb::{CampaignRequest, LeaderRequest};
 use kat::proto::v3lockpb::{LockRequest, UnlockRequest};
@@ -357,7 +357,10 @@ pub(super) async fn using_leases_as_somebody(wire: &mut Wire) {
     for id in [1, 2, 3, 4, 5, 6] {
         wire.lease_revoke(LeaseRevokeRequest { id }).await;
     }
+    wire.token = None;
+    wire.lease_grant(9_000_000_001, 5).await;
     wire.log_in("bob", "").await;
+    wire.lease_grant(9_000_000_001, 5).await;
     wire.lease_grant(600, 8).await;
     wire.keep_alive(&[8]).await;
     wire.lease_leases(Default::default()).await;
@@ -390,8 +393,11 @@ pub(super) async fn watching_as_somebody(wire: &mut Wire) {
     for token in [None, Some("nonsense.1".to_owned())] {
         wire.token = token;
         let mut refused = wire.watching();
-        wire.tell(&refused, create(watch("a/", "a0"))).await;
-        wire.hear(&mut refused, 1).await;
+        let before = WatchCreateRequest { start_revision: -1, ..watch("a/", "a0") };
+        for request in [watch("a/", "a0"), watch("c", "a"), before] {
+            wire.tell(&refused, create(request)).await;
+            wire.hear(&mut refused, 1).await;
+        }
     }
     wire.log_in("root", "r00t").await;
     let mut everything = wire.watching();
