@@ -178,11 +178,17 @@ impl Maintenance for Upkeep {
 /// What is wrong with this member, as Status tells it.
 fn errors(leader: Option<MemberId>, alarms: &[pb::AlarmMember]) -> Vec<String> {
     let lost = leader.is_none().then(|| status::NO_LEADER.text().to_owned());
-    let alarms = alarms.iter().map(|alarm| {
-        let kind = alarm.alarm().as_str_name();
-        format!("memberID:{} alarm:{kind}", alarm.member_id)
+    lost.into_iter().chain(alarms.iter().map(alarm_text)).collect()
+}
+
+/// An alarm as protobuf's text has it, which leaves out what is zero.
+fn alarm_text(alarm: &pb::AlarmMember) -> String {
+    let member = (alarm.member_id != 0).then(|| format!("memberID:{}", alarm.member_id));
+    let kind = (alarm.alarm != 0).then(|| match pb::AlarmType::try_from(alarm.alarm) {
+        Ok(kind) => format!("alarm:{}", kind.as_str_name()),
+        Err(_) => format!("alarm:{}", alarm.alarm),
     });
-    lost.into_iter().chain(alarms).collect()
+    [member, kind].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -195,5 +201,13 @@ mod tests {
         let told = errors(None, &alarms);
         assert_eq!(told, ["etcdserver: no leader", "memberID:7 alarm:NOSPACE"]);
         assert!(errors(Some(MemberId(7)), &[]).is_empty());
+    }
+
+    #[test]
+    fn an_alarm_is_told_without_what_is_zero() {
+        let told = |member_id, alarm| alarm_text(&pb::AlarmMember { member_id, alarm });
+        assert_eq!(told(7, 2), "memberID:7 alarm:CORRUPT");
+        assert_eq!([told(0, 1), told(7, 0), told(0, 0)], ["alarm:NOSPACE", "memberID:7", ""]);
+        assert_eq!(told(0, 9), "alarm:9");
     }
 }
