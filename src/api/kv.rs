@@ -269,7 +269,7 @@ impl Kv for Keys {
             let (member, caller) = (Arc::clone(&member), Arc::clone(&caller));
             async move {
                 let (piece, rest) = aside(move || (pieces.next_piece(), pieces)).await?;
-                let Some(mut piece) = piece else { return Ok(None) };
+                let Some(mut piece) = piece? else { return Ok(None) };
                 member.is_still_admitted(&caller)?;
                 if piece.header.is_some() {
                     member.sign(&mut piece.header);

@@ -7,6 +7,7 @@
 //! sorts what the limit has left over, and keys without values show no lease.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -15,7 +16,7 @@ use super::cursor::Cursor;
 use super::keyspace::{Pick, SLICE_KEYS_MAX, Wants};
 use super::rejection::Rejection;
 use super::schema::signed;
-use super::view::{FETCH_MAX, Source, View};
+use super::view::{FETCH_MAX, Shared, Source, View};
 use super::watch::KeyRange;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
@@ -227,10 +228,13 @@ pub(super) fn is_list(request: &RangeRequest) -> Result<bool, Rejection> {
     Ok(is_natural && !request.keys_only && !request.count_only)
 }
 
-/// The pieces of a range, read at one revision, which stays readable for as
-/// long as this lives: a compaction waits with its purge.
+/// The pieces of a range, read at one revision. Nobody waits for whoever is slow
+/// to take them: a compaction of the revision ends this, as in etcd.
 pub struct RangeStream {
-    view: View,
+    shared: Arc<Shared>,
+    /// What was current when it began.
+    revision: i64,
+    at: i64,
     cursor: Cursor,
     /// Keys found, and not sent yet.
     rest: VecDeque<Pick>,
@@ -247,7 +251,7 @@ pub struct RangeStream {
 
 impl RangeStream {
     /// Begins to read.
-    pub(super) fn new(view: View, request: &RangeRequest, bytes_target: usize) -> RangeStream {
+    pub(super) fn new(view: &View, request: &RangeRequest, bytes_target: usize) -> RangeStream {
         let range = KeyRange::new(&request.key, &request.range_end);
         let source = view.source();
         let count = source
@@ -256,7 +260,9 @@ impl RangeStream {
         let limit = usize::try_from(request.limit.max(0)).unwrap_or(usize::MAX);
         let left = Some(limit).filter(|limit| *limit > 0);
         RangeStream {
-            view,
+            shared: Arc::clone(view.shared()),
+            revision: view.published.revision,
+            at: view.at,
             cursor: Cursor::new(
                 &range,
                 Wants { keys: request.keys_only, bodies: !request.keys_only },
@@ -273,24 +279,27 @@ impl RangeStream {
     }
 
     /// The next piece: only the last has header (revision), `more` and `count`.
-    pub fn next_piece(&mut self) -> Option<RangeResponse> {
+    ///
+    /// # Errors
+    /// The revision was compacted since the piece before.
+    pub fn next_piece(&mut self) -> Result<Option<RangeResponse>, Rejection> {
         if self.done {
-            return None;
+            return Ok(None);
         }
-        let kvs = self.next_kvs();
-        self.refill();
+        let view = self.shared.view(self.at)?;
+        let kvs = self.next_kvs(view.source());
+        self.refill(view.source());
         let is_cut = self.left == Some(0);
         self.done = is_cut || self.rest.is_empty();
         if !self.done {
-            return Some(RangeResponse { kvs, ..RangeResponse::default() });
+            return Ok(Some(RangeResponse { kvs, ..RangeResponse::default() }));
         }
         let more = is_cut && !self.rest.is_empty() && !self.count_only;
-        let header = header(self.view.published.revision);
-        Some(RangeResponse { header, kvs, more, count: self.count })
+        let header = header(self.revision);
+        Ok(Some(RangeResponse { header, kvs, more, count: self.count }))
     }
 
-    fn next_kvs(&mut self) -> Vec<KeyValue> {
-        let source = self.view.source();
+    fn next_kvs(&mut self, source: Source<'_>) -> Vec<KeyValue> {
         let mut kvs = Vec::new();
         let mut bytes = 0;
         while bytes < self.bytes_target.max(1) && self.left != Some(0) {
@@ -313,9 +322,9 @@ impl RangeStream {
         kvs
     }
 
-    fn refill(&mut self) {
+    fn refill(&mut self, source: Source<'_>) {
         if self.rest.is_empty() {
-            self.rest.extend(self.cursor.slice(self.view.source(), 1));
+            self.rest.extend(self.cursor.slice(source, 1));
         }
     }
 }

@@ -151,7 +151,7 @@ impl Reader {
         bytes_target: usize,
     ) -> Result<RangeStream, Rejection> {
         let view = self.shared.view(request.revision)?;
-        Ok(RangeStream::new(view, request, bytes_target))
+        Ok(RangeStream::new(&view, request, bytes_target))
     }
 
     /// A txn that only reads.

@@ -126,6 +126,11 @@ pub(super) struct View {
 }
 
 impl View {
+    /// What it is a view of.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Where its rows come from.
     pub(super) fn source(&self) -> Source<'_> {
         Source { shared: &self.shared, unwritten: &[], at: self.at }

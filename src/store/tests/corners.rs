@@ -243,20 +243,42 @@ fn a_purge_waits_for_those_who_still_look() {
     }
     let reader = fixture.store.reader();
     let then = pb::RangeRequest { revision: 3, ..everything() };
-    let mut stream = reader.range_stream(&then, 1).unwrap();
-    let first = stream.next_piece().unwrap();
+    let mut list = reader.range_rows(&then).unwrap().unwrap();
+    let mut rows = Vec::new();
+    assert!(list.read(&mut rows, 1));
     fixture.one(delete("b")).unwrap();
     fixture.one(compact(8)).unwrap();
     assert!(fixture.store.purge() && fixture.store.purge());
     assert_eq!(reader.purged_revision(), -1);
-    let last = stream.next_piece().unwrap();
-    let values = [&first, &last].map(|piece| piece.kvs[0].value.clone());
-    assert_eq!(values, ["1", "1"]);
-    assert_eq!((first.header, last.header.unwrap().revision, last.count), (None, 7, 2));
-    assert!(stream.next_piece().is_none());
-    drop(stream);
+    while list.read(&mut rows, 1) {}
+    let values = pb::RangeResponse::decode(&rows[..]).unwrap().kvs;
+    let values: Vec<_> = values.iter().map(|kv| &kv.value[..]).collect();
+    assert_eq!(values, [b"1", b"1"]);
+    drop(list);
     assert!(!fixture.store.purge());
     assert_eq!(reader.purged_revision(), 8);
+}
+
+#[test]
+fn a_stream_of_what_is_compacted_ends_and_holds_nobody_up() {
+    let mut fixture = Fixture::new(&Options::default());
+    for key in ["a", "b", "c"] {
+        fixture.one(put(key, "1")).unwrap();
+    }
+    let reader = fixture.store.reader();
+    let mut stream = reader.range_stream(&everything(), 1).unwrap();
+    let first = stream.next_piece().unwrap().unwrap();
+    assert_eq!((first.header, first.kvs.len()), (None, 1));
+    fixture.one(compact(4)).unwrap();
+    assert!(!fixture.store.purge());
+    assert_eq!(reader.purged_revision(), 4);
+    // At its revision, a compaction does no harm.
+    assert_eq!(stream.next_piece().unwrap().unwrap().kvs[0].key, "b");
+    fixture.one(put("a", "2")).unwrap();
+    fixture.one(compact(5)).unwrap();
+    assert!(!fixture.store.purge());
+    assert_eq!(reader.purged_revision(), 5);
+    assert_eq!(stream.next_piece(), Err(Rejection::Compacted { oldest: 5 }));
 }
 
 #[test]

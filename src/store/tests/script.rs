@@ -268,7 +268,7 @@ impl Script {
                 self.read(|reader| {
                     let mut stream = reader.range_stream(&range, bytes)?;
                     let mut pieces = String::new();
-                    while let Some(piece) = stream.next_piece() {
+                    while let Some(piece) = stream.next_piece()? {
                         writeln!(pieces, "piece {}", words::range_response(&piece))?;
                     }
                     Ok(pieces)
