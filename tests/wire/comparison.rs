@@ -16,7 +16,9 @@ mod accounts_edges;
 mod accounts_http;
 mod chance;
 mod compactions;
+mod errors;
 mod etcdctl;
+mod etcdctl_accounts;
 mod gateway;
 mod leases;
 mod maintenance;
@@ -58,6 +60,7 @@ macro_rules! subjects {
             ranges::sorting_and_limiting
             ranges::filtering_by_revision
             ranges::streaming_a_range
+            ranges::streaming_past_a_compaction
             writes::putting
             writes::deleting
             writes::writing_too_much
@@ -113,6 +116,7 @@ macro_rules! subjects {
             accounts_http::showing_tokens_in_headers
             accounts_http::watching_lines_as_somebody
             members::refusing_changes
+            errors::provoking_them_all
             recipes::locking
             recipes::campaigning
             gateway::keeping_keys
@@ -123,7 +127,6 @@ macro_rules! subjects {
             gateway::watching_lines
             gateway::holding_locks_and_seats
             gateway::asking_the_member
-            chance::playing_at_random
             etcdctl::getting
             etcdctl::getting_as_text
             etcdctl::putting_and_deleting
@@ -163,9 +166,16 @@ macro_rules! subjects {
 }
 
 mod kat_answers_as_etcd {
-    use super::{Server, accounts, compare, maintenance, watches, writes};
+    use super::{
+        Server, accounts, chance, compare, etcdctl_accounts, maintenance, watches, writes,
+    };
 
     subjects!(kat, always);
+
+    #[test]
+    fn random_sequences_make_no_difference() {
+        chance::play(|| (Server::etcd_with(&chance::QUICK), Server::kat_with(&chance::QUICK)));
+    }
 
     #[test]
     fn progress_is_told_as_often() {
@@ -186,6 +196,21 @@ mod kat_answers_as_etcd {
     }
 
     #[test]
+    fn etcdctl_makes_accounts() {
+        compare(both(&chance::QUICK), &etcdctl_accounts::making_accounts);
+    }
+
+    #[test]
+    fn etcdctl_prints_everything_in_every_format() {
+        compare(both(&chance::QUICK), &etcdctl_accounts::printing_everything);
+    }
+
+    #[test]
+    fn etcdctl_asks_as_somebody() {
+        compare(both(&chance::QUICK), &etcdctl_accounts::asking_as_somebody);
+    }
+
+    #[test]
     fn a_token_lives_as_long_as_the_operator_wants() {
         let short = ["--auth-token-ttl=1", "--bcrypt-cost=4"];
         compare(both(&short), &accounts::outliving_a_token);
@@ -198,6 +223,15 @@ mod kat_answers_as_etcd {
 
 /// A script that etcd itself would fail now and then proves nothing.
 mod etcd_answers_as_etcd {
+    use super::{Server, chance, is_slow};
+
+    #[test]
+    fn random_sequences_make_no_difference() {
+        if is_slow() {
+            chance::play(|| (Server::etcd_with(&chance::QUICK), Server::etcd_with(&chance::QUICK)));
+        }
+    }
+
     subjects!(etcd, is_slow);
     // What ours does not serve yet: the scripts stand ready.
     subjects!(later etcd, is_slow);

@@ -17,7 +17,7 @@ fn hide(members: &mut [Member], own: u64) {
     members.sort_by_key(|member| member.peer_ur_ls.clone());
 }
 
-async fn add(wire: &mut Wire, urls: &[&str], is_learner: bool) -> u64 {
+pub(super) async fn add(wire: &mut Wire, urls: &[&str], is_learner: bool) -> u64 {
     let own = wire.member_id().await;
     let peer_ur_ls = urls.iter().map(|url| (*url).to_owned()).collect();
     let request = MemberAddRequest { peer_ur_ls, is_learner };
@@ -54,7 +54,7 @@ async fn remove(wire: &mut Wire, name: &str, id: u64) {
     wire.note(format!("remove {name}"), answer);
 }
 
-async fn promote(wire: &mut Wire, name: &str, id: u64) {
+pub(super) async fn promote(wire: &mut Wire, name: &str, id: u64) {
     let answer =
         ClusterClient::new(wire.channel()).member_promote(MemberPromoteRequest { id }).await;
     wire.note(format!("promote {name}"), answer);

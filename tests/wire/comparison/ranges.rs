@@ -1,7 +1,8 @@
 //! Reading: ranges at any revision, sorted, limited, filtered, streamed.
 
-use kat::proto::etcdserverpb::RangeRequest;
+use kat::proto::etcdserverpb::kv_client::KvClient;
 use kat::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use kat::proto::etcdserverpb::{PutRequest, RangeRequest};
 
 use super::wire::Wire;
 use super::words::{ON, all, compact, delete, get, put, range};
@@ -9,6 +10,9 @@ use super::words::{ON, all, compact, delete, get, put, range};
 const ORDERS: [SortOrder; 3] = [SortOrder::None, SortOrder::Ascend, SortOrder::Descend];
 const TARGETS: [SortTarget; 5] =
     [SortTarget::Key, SortTarget::Version, SortTarget::Create, SortTarget::Mod, SortTarget::Value];
+
+/// More than fits between a server and a client that does not read.
+const LARGE: usize = 24;
 
 /// Five keys whose orders by key, value, version and revision all differ.
 async fn some_keys(wire: &mut Wire) {
@@ -41,11 +45,8 @@ pub(super) async fn reading_one_key(wire: &mut Wire) {
     wire.range(RangeRequest { count_only: true, ..get("a") }).await;
     wire.put(put("a\0", "a key may hold any byte")).await;
     let odd = b"\xff\xfe\x00\x01";
-    let odd_put = kat::proto::etcdserverpb::PutRequest {
-        key: odd.as_slice().into(),
-        value: odd.as_slice().into(),
-        ..put("", "")
-    };
+    let odd_put =
+        PutRequest { key: odd.as_slice().into(), value: odd.as_slice().into(), ..put("", "") };
     wire.put(odd_put).await;
     wire.range(RangeRequest { key: odd.as_slice().into(), ..get("") }).await;
     wire.range(get("a")).await;
@@ -185,7 +186,7 @@ pub(super) async fn streaming_a_range(wire: &mut Wire) {
     }
     for i in 0..200 {
         let key = format!("many/{i:03}");
-        let many = kat::proto::etcdserverpb::PutRequest { key: key.into(), ..put("", "value") };
+        let many = PutRequest { key: key.into(), ..put("", "value") };
         wire.put(many).await;
     }
     for limit in [0, 9, 10, 11, 31, 150, 199, 200, 205, 206] {
@@ -195,4 +196,33 @@ pub(super) async fn streaming_a_range(wire: &mut Wire) {
     wire.compact(compact(20)).await;
     wire.range_stream(RangeRequest { revision: 19, ..all() }).await;
     wire.range_stream(RangeRequest { revision: 20, ..all() }).await;
+}
+
+/// A stream whose revision is compacted while it is sent breaks off.
+pub(super) async fn streaming_past_a_compaction(wire: &mut Wire) {
+    let mut client = KvClient::new(wire.channel()).max_decoding_message_size(usize::MAX);
+    for number in 0..LARGE {
+        let key = format!("large/{number:02}").into();
+        let value = vec![b'x'; 1 << 20].into();
+        let answer = client.put(PutRequest { key, value, ..PutRequest::default() }).await;
+        wire.note(format!("large put {number}"), answer);
+    }
+    // At the revision that is read, a compaction does no harm.
+    for (revision, compacted) in [(20, 20), (20, 22), (0, 28)] {
+        let request = RangeRequest { revision, ..all() };
+        let mut stream = client.range_stream(request).await.expect("a stream").into_inner();
+        let first = stream.message().await.expect("a piece").and_then(|piece| piece.range_response);
+        let first = first.expect("a piece of a range");
+        wire.write("the first piece has a header", first.header.is_some().to_string());
+        wire.put(put("a", "1")).await;
+        wire.compact(compact(compacted)).await;
+        let end = loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break "the end".to_owned(),
+                Err(status) => break format!("{:?} {:?}", status.code(), status.message()),
+            }
+        };
+        wire.write("the stream goes on", end);
+    }
 }

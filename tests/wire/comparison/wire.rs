@@ -72,7 +72,14 @@ impl Watching {
         self.requests = None;
     }
 
-    async fn next(&mut self) -> Result<Option<WatchResponse>, Status> {
+    /// Sends a request; a stream that has ended takes none.
+    pub(super) async fn send(&self, request: RequestUnion) {
+        if let Some(requests) = &self.requests {
+            requests.send(WatchRequest { request_union: Some(request) }).await.ok();
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<WatchResponse>, Status> {
         if let Some(opening) = &mut self.opening {
             let responses = opening.await.expect("it does not panic")?.into_inner();
             self.opening = None;
@@ -133,7 +140,6 @@ impl Wire {
         LeaseClient: lease_revoke(pb::LeaseRevokeRequest) -> pb::LeaseRevokeResponse;
         LeaseClient: lease_leases(pb::LeaseLeasesRequest) -> pb::LeaseLeasesResponse;
         ClusterClient: member_list(pb::MemberListRequest) -> pb::MemberListResponse;
-        MaintenanceClient: alarm(pb::AlarmRequest) -> pb::AlarmResponse;
         MaintenanceClient: status(pb::StatusRequest) -> pb::StatusResponse;
         MaintenanceClient: defragment(pb::DefragmentRequest) -> pb::DefragmentResponse;
         MaintenanceClient: hash_kv(pb::HashKvRequest) -> pb::HashKvResponse;
@@ -213,6 +219,18 @@ impl Wire {
             asked = asked.replace(secret, name);
         }
         self.said.push(Exchange { asked, answered });
+    }
+
+    /// Raises, lists or ends alarms, which etcd keeps in no order.
+    pub(super) async fn alarm(&mut self, request: pb::AlarmRequest) -> Option<pb::AlarmResponse> {
+        let asked = format!("alarm {request:?}");
+        let mut client = MaintenanceClient::new(self.channel.clone());
+        let mut answer = client.alarm(self.signed(request)).await;
+        if let Ok(response) = &mut answer {
+            let alarms = &mut response.get_mut().alarms;
+            alarms.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));
+        }
+        self.note(asked, answer)
     }
 
     /// Grants a lease, and hides an id that the server picked.
@@ -343,22 +361,6 @@ impl Wire {
                     .expect("a string takes all");
             }
             self.write("watch hears", answered);
-        }
-    }
-
-    /// Writes down all events up to a revision, in whatever pieces they come.
-    pub(super) async fn hear_until(&mut self, watching: &mut Watching, revision: i64) {
-        loop {
-            let Ok(Ok(Some(response))) = timeout(PATIENCE, watching.next()).await else {
-                return self.write("watch hears", IN_VAIN);
-            };
-            for event in &response.events {
-                self.write("watch hears", format!("{event:?}"));
-            }
-            let header = response.header.unwrap_or_default();
-            if !response.created && header.revision >= revision {
-                return;
-            }
         }
     }
 
