@@ -10,6 +10,7 @@ mod abuse;
 mod agent;
 mod clients;
 mod comparison;
+mod differences;
 mod dropin;
 mod process;
 mod state;

@@ -136,6 +136,17 @@ impl Server {
         until("the server serves", || self.serves().then_some(()));
     }
 
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("the process was started");
+        child.try_wait().expect("a child of ours can be asked").is_some()
+    }
+
+    /// Waits until the process ends by itself.
+    pub(crate) fn ends(&mut self) {
+        until("the server ends by itself", || self.has_ended().then_some(()));
+    }
+
     fn spawn(&mut self) {
         let output = File::options()
             .create(true)
