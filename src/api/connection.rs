@@ -44,12 +44,6 @@ const HEADERS_BYTES_MAX: u32 = 64 << 10;
 /// client with more of them is cut off. Honest clients cancel many at once.
 const RESETS_MAX: usize = 4096;
 
-/// A client that is silent for this long is asked whether it lives.
-const PING_EVERY: Duration = Duration::from_secs(2 * 3600);
-
-/// How long it may take to answer that.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Bytes on their way through memory in each direction; then the sender waits.
 const MEMORY_BYTES: usize = 256 << 10;
 
@@ -65,8 +59,8 @@ pub(super) fn protocol(options: &Options) -> Builder<TokioExecutor> {
         .max_concurrent_streams(options.streams_max)
         .max_header_list_size(HEADERS_BYTES_MAX)
         .max_pending_accept_reset_streams(RESETS_MAX)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_interval(Some(options.ping_every).filter(|every| !every.is_zero()))
+        .keep_alive_timeout(options.ping_timeout)
         .auto_date_header(false);
     builder
 }
@@ -120,7 +114,7 @@ where
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(request).await) }
     });
-    let connection = protocol.serve_connection(TokioIo::new(io), service);
+    let connection = protocol.serve_connection_with_upgrades(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let silence = async {
         tokio::time::sleep(HANDSHAKE_TIMEOUT).await;

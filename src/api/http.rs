@@ -7,13 +7,13 @@ use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::Response;
 use axum::routing::any;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, StatusCode, Uri};
@@ -21,24 +21,33 @@ use tonic::Status;
 
 use super::gateway::Gateway;
 use super::member::{Member, STORAGE_VERSION, VERSION};
+use super::visitors;
 use crate::proto::etcdserverpb as pb;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
-type Here = State<Arc<Member>>;
+/// The member that is asked.
+pub(super) type Here = State<Arc<Member>>;
 
 /// Everything on the port of the clients.
 pub(super) fn client_port(member: Arc<Member>) -> Router {
-    routes()
-        .route("/version", any(version))
-        .route("/debug/vars", any(variables))
-        .route("/v3/", any(gateway))
-        .route("/v3/{*path}", any(gateway))
-        .route("/v3beta/", any(gateway))
-        .route("/v3beta/{*path}", any(gateway))
+    let web = member.options.web.clone();
+    let mut pages = routes().route("/version", any(version)).route("/debug/vars", any(variables));
+    if web.has_gateway {
+        for path in ["/v3/", "/v3/{*path}", "/v3beta/", "/v3beta/{*path}"] {
+            pages = pages.route(path, any(gateway));
+        }
+    }
+    if web.has_profiles {
+        pages = pages
+            .route("/debug/pprof/", any(profiles))
+            .route("/debug/pprof/cmdline", any(command_line))
+            .route("/debug/pprof/{name}", any(no_profile));
+    }
+    pages
         .fallback(async || not_found())
-        .layer(middleware::from_fn(cross_origin))
+        .layer(middleware::from_fn_with_state(Arc::clone(&member), visitors::admit))
         .with_state(member)
 }
 
@@ -55,25 +64,6 @@ fn routes() -> Router<Arc<Member>> {
         .route("/readyz", any(readyz))
         .route("/readyz/{check}", any(readyz_check))
         .route("/metrics", any(metrics))
-}
-
-/// Browsers may ask from anywhere, as with etcd's default.
-async fn cross_origin(request: Request, next: Next) -> Response {
-    let mut response = if request.method() == Method::OPTIONS {
-        Response::new(Body::empty())
-    } else {
-        next.run(request).await
-    };
-    let headers = [
-        ("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE"),
-        ("access-control-allow-origin", "*"),
-        ("access-control-allow-headers", "accept, content-type, authorization"),
-    ];
-    for (name, value) in headers {
-        let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
-        response.headers_mut().insert(name, value);
-    }
-    response
 }
 
 async fn version(State(member): Here, method: Method) -> Response {
@@ -93,21 +83,45 @@ async fn gateway(Extension(gateway): Extension<Gateway>, request: Request) -> Re
 }
 
 /// What the process tells of itself, under the names of etcd's variables.
-async fn variables(State(member): Here) -> Response {
+async fn variables(State(member): Here, method: Method) -> Response {
+    if method != Method::GET {
+        return not_allowed();
+    }
     let standing = member.replica.standing();
     let hex = |id: u64| format!("{id:x}");
     let body = serde_json::json!({
-        "cmdline": std::env::args_os().map(|word| word.to_string_lossy().into_owned())
-            .collect::<Vec<_>>(),
+        "cmdline": arguments(),
+        "file_descriptor_limit":
+            rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
         "raft.status": {
             "id": hex(member.replica.identity().member.0),
             "term": standing.term.0,
             "commit": standing.commit.0,
             "applied": standing.applied.0,
             "lead": hex(standing.leader.map_or(0, |leader| leader.0)),
+            "raftState": if standing.is_leader { "StateLeader" } else { "StateFollower" },
         },
     });
     respond(StatusCode::OK, "application/json; charset=utf-8", body.to_string())
+}
+
+fn arguments() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+/// The profiles that Go's runtime would have are not here, and this says so.
+async fn profiles() -> Response {
+    let text = "/debug/pprof/\n\nThis is no Go program: it has its command line (cmdline), and \
+                none of the profiles of Go's runtime.\nUse perf with the process id instead.\n";
+    respond(StatusCode::OK, PLAIN, text)
+}
+
+async fn command_line() -> Response {
+    respond(StatusCode::OK, PLAIN, arguments().join("\0"))
+}
+
+async fn no_profile() -> Response {
+    refuse(StatusCode::NOT_FOUND, "Unknown profile")
 }
 
 async fn metrics(State(member): Here, headers: HeaderMap) -> Response {
@@ -258,6 +272,13 @@ async fn run_all(
 ) -> Response {
     let mut wanted = checks.to_vec();
     wanted.retain(|check| !query.has("exclude", check.name()));
+    let is_known = |name: &str| checks.iter().any(|check| check.name() == name);
+    let excluded = query.pairs().filter(|(key, name)| *key == "exclude" && !name.is_empty());
+    let unknown: Vec<_> = excluded.map(|(_, name)| name).filter(|name| !is_known(name)).collect();
+    if !unknown.is_empty() {
+        let missing = format!("\"{}\"", unknown.join("\",\""));
+        tracing::warn!("missing-health-checks" = missing, "some health checks cannot be excluded");
+    }
     run(member, kind, wanted, method, query).await
 }
 

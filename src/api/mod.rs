@@ -2,9 +2,9 @@
 //!
 //! A connection comes in at a `listener.rs`, is asked who it is where TLS is
 //! spoken (`entrance.rs`, `tls/`), and ends up in [`Api`] (`server.rs`), which
-//! tells HTTP/1.1 from
-//! HTTP/2 by its first bytes. What is HTTP/1.1 goes to `http.rs`, which hands
-//! JSON on to the `gateway`, a client of the rest; what is
+//! tells HTTP/1.1 from HTTP/2 by its first bytes. What is HTTP/1.1 goes to
+//! `http.rs`, if it may (`visitors.rs`), which hands JSON on to the `gateway`, a
+//! client of the rest; its body is read to the end in any case (`drain.rs`). What is
 //! HTTP/2 is gRPC, and passes the front desk (`front.rs`): which call is it,
 //! who asks (`caller.rs`), how is it counted (`calls.rs`, `metrics.rs`), what
 //! ends it. Behind it stand the services, one file each; the most frequent
@@ -23,6 +23,7 @@ mod calls;
 mod check;
 mod cluster;
 mod connection;
+mod drain;
 mod election;
 mod entrance;
 mod front;
@@ -48,10 +49,11 @@ mod snapshot;
 mod status;
 mod tls;
 mod unary;
+mod visitors;
 mod watch;
 
 pub use self::jwt::Jwt;
 pub use self::listener::{Listener, Manner, Serves};
-pub use self::server::{Api, Options, TokenKind, serve_pages};
+pub use self::server::{Api, Feature, Options, TokenKind, Web, serve_pages};
 pub use self::signing::BadKeys;
 pub use self::tls::{BadTls, Tls, TlsOptions, TlsVersion};

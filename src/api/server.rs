@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -16,6 +17,7 @@ use tower::ServiceExt as _;
 use super::auth::Accounts;
 use super::cluster::Members;
 use super::connection::{self, DRAIN_TIMEOUT, Guest, protocol};
+use super::drain::Drained;
 use super::election::Elections;
 use super::entrance;
 use super::gateway::Gateway;
@@ -31,6 +33,7 @@ use super::member::Member;
 use super::metrics::Metrics;
 use super::shards::Shards;
 use super::unary::Body;
+use super::visitors::Secured;
 use super::watch::Watches;
 use crate::proto::etcdserverpb::auth_server::AuthServer;
 use crate::proto::etcdserverpb::cluster_server::ClusterServer;
@@ -67,6 +70,49 @@ pub struct Options {
     pub bcrypt_cost: u32,
     /// How long raft waits for its leader; streams that want one wait thrice.
     pub election_timeout: Duration,
+    /// After how long a silent client is asked whether it lives; zero is never.
+    pub ping_every: Duration,
+    /// How long it may take to answer that.
+    pub ping_timeout: Duration,
+    /// From when on a unary call is slow, and told in the log.
+    pub slow_after: Duration,
+    /// Whether the duration of every call is measured.
+    pub is_extensive: bool,
+    /// The switches of features, to be told.
+    pub features: Vec<Feature>,
+    /// What is served over HTTP/1.1, and to whom.
+    pub web: Web,
+}
+
+/// A feature that can be switched.
+#[derive(Clone, Debug)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+    /// How far it has come.
+    pub stage: &'static str,
+    /// Whether it is on.
+    pub is_on: bool,
+}
+
+/// What is served over HTTP/1.1, and to whom.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// Origins that browsers may come from; none or `*` is any.
+    pub origins: Vec<String>,
+    /// Host names that may be asked for without TLS; none or `*` is any.
+    pub hosts: Vec<String>,
+    /// Whether there is a JSON gateway.
+    pub has_gateway: bool,
+    /// Whether there are profiles of the process.
+    pub has_profiles: bool,
+}
+
+impl Default for Web {
+    fn default() -> Web {
+        let any = || vec!["*".to_owned()];
+        Web { origins: any(), hosts: any(), has_gateway: true, has_profiles: false }
+    }
 }
 
 /// What those get who know a password.
@@ -91,6 +137,12 @@ impl Default for Options {
             tokens: TokenKind::Simple(Duration::from_secs(300)),
             bcrypt_cost: 10,
             election_timeout: Duration::from_secs(1),
+            ping_every: Duration::from_secs(2 * 3600),
+            ping_timeout: Duration::from_secs(20),
+            slow_after: Duration::from_millis(300),
+            is_extensive: false,
+            features: Vec::new(),
+            web: Web::default(),
         }
     }
 }
@@ -115,6 +167,8 @@ pub(super) struct Services {
     pub(super) health: HealthServer<Pulse>,
     pub(super) lock: LockServer<Locks>,
     pub(super) election: ElectionServer<Elections>,
+    /// How many calls the gateway may have open, as a client among others.
+    pub(super) gateway_calls: Arc<Semaphore>,
     http: axum::Router,
     probes: axum::Router,
 }
@@ -135,12 +189,14 @@ impl Services {
         let protocol = protocol(&options);
         let member = Arc::new(Member { replica, options, metrics: Metrics::new() });
         let bytes_max = member.message_bytes_max();
+        let streams_max = usize::try_from(member.options.streams_max).unwrap_or(usize::MAX);
         let of = || Arc::clone(&member);
         let keys = Arc::new(Keys::new(of()));
         let locks = Locks::new(of(), Arc::clone(&keys));
         let elections = Elections::new(of(), Arc::clone(&keys));
         Services {
             protocol,
+            gateway_calls: Arc::new(Semaphore::new(streams_max.min(Semaphore::MAX_PERMITS))),
             kv: server!(KvServer, Arc::clone(&keys), bytes_max),
             keys,
             watch: server!(WatchServer, Arc::new(Watches::new(of())), bytes_max),
@@ -160,7 +216,7 @@ impl Services {
     /// Answers what is not gRPC.
     pub(super) async fn answer_http(
         &self,
-        mut request: ::http::Request<Incoming>,
+        request: ::http::Request<Incoming>,
         gateway: &Gateway,
         guest: &Guest,
     ) -> ::http::Response<Body> {
@@ -171,7 +227,11 @@ impl Services {
             let refused = http::refuse(::http::StatusCode::BAD_REQUEST, NAME_IS_IGNORED);
             return refused.map(|body| Body::Other(tonic::body::Body::new(body)));
         }
+        let mut request = Drained::take(request);
         request.extensions_mut().insert(gateway.clone());
+        if guest.is_secured {
+            request.extensions_mut().insert(Secured);
+        }
         let Ok(answer) = self.http.clone().oneshot(request).await;
         answer.map(|body| Body::Other(tonic::body::Body::new(body)))
     }

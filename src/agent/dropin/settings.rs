@@ -300,6 +300,7 @@ fn api_options(flags: &Flags, tokens: TokenKind) -> api::Options {
         tokens,
         bcrypt_cost: bcrypt_cost(flags.number("bcrypt-cost")),
         election_timeout: election,
+        ..api::Options::default()
     }
 }
 

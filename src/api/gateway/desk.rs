@@ -14,6 +14,7 @@ use http::header::{
 };
 use http::{Extensions, Method};
 use prost_reflect::MessageDescriptor;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
@@ -23,7 +24,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::routes::{self, Route};
-use super::{json, requests};
+use super::{json, requests, socket};
 use crate::api::server::Services;
 use crate::api::{caller, connection, status};
 
@@ -53,6 +54,14 @@ impl Gateway {
 
     /// Answers a request under one of the gateway's prefixes.
     pub(in crate::api) async fn answer(&self, request: Request) -> Response {
+        if socket::is_asked_for(request.headers()) {
+            return socket::open(self.clone(), request).await;
+        }
+        self.converse(request).await
+    }
+
+    /// Makes the call of a request.
+    pub(super) async fn converse(&self, request: Request) -> Response {
         let Some(route) = routes::find(request.uri().path()) else {
             return refuse(&Status::not_found("Not Found"));
         };
@@ -81,6 +90,7 @@ impl Gateway {
         body: Body,
     ) -> Result<Vec<u8>, Status> {
         let message = self.message(route, body).await?;
+        let _open = self.turn().await?;
         let mut client = self.client().await?;
         let request = tonic::Request::from_parts(metadata, Extensions::new(), message);
         let response = client.unary(request, route.call.clone(), Raw).await?;
@@ -96,6 +106,7 @@ impl Gateway {
         body: Body,
         deadline: Deadline,
     ) -> Result<Response, Status> {
+        let open = deadline.within(self.turn()).await?;
         let messages = if route.takes_stream {
             let messages = requests::messages(body, route.input.clone(), self.json_bytes_max());
             let request = tonic::Request::from_parts(metadata, Extensions::new(), messages);
@@ -120,7 +131,10 @@ impl Gateway {
             Err(status) => return Ok(refuse_stream(&status)),
         };
         match deadline.within(next_line(&mut messages, &route.output)).await {
-            Ok(Some(first)) => Ok(succeed(lines(first, messages, &route.output, deadline))),
+            Ok(Some(first)) => {
+                let rest = Rest { messages, _open: open };
+                Ok(succeed(lines(first, rest, &route.output, deadline)))
+            }
             Ok(None) => Ok(Response::new(Body::empty())),
             Err(status) => Ok(refuse_stream(&status)),
         }
@@ -131,7 +145,19 @@ impl Gateway {
         json::decode(&route.input, &json)
     }
 
-    fn json_bytes_max(&self) -> usize {
+    /// Waits until one call more may be open.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let turn = Arc::clone(&self.0.services.gateway_calls).acquire_owned().await;
+        turn.map_err(|closed| Status::unavailable(closed.to_string()))
+    }
+
+    /// Cancelled when the server stops.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.0.stop
+    }
+
+    /// The most JSON that a request may have.
+    pub(super) fn json_bytes_max(&self) -> usize {
         self.0.services.member.message_bytes_max() * JSON_BYTES_PER_BYTE
     }
 
@@ -202,18 +228,19 @@ async fn next_line(
     }
 }
 
+/// What is to come of a stream, whose call is open until then.
+struct Rest {
+    messages: Streaming<Bytes>,
+    _open: OwnedSemaphorePermit,
+}
+
 /// The body of a stream, with a line for each message. There is no queue: a
 /// message is taken when the connection wants the next line.
-fn lines(
-    first: Vec<u8>,
-    messages: Streaming<Bytes>,
-    kind: &'static MessageDescriptor,
-    deadline: Deadline,
-) -> Body {
-    let rest = stream::unfold(Some(messages), move |messages| async move {
-        let mut messages = messages?;
-        match deadline.within(next_line(&mut messages, kind)).await {
-            Ok(Some(line)) => Some((line, Some(messages))),
+fn lines(first: Vec<u8>, rest: Rest, kind: &'static MessageDescriptor, deadline: Deadline) -> Body {
+    let rest = stream::unfold(Some(rest), move |rest| async move {
+        let mut rest = rest?;
+        match deadline.within(next_line(&mut rest.messages, kind)).await {
+            Ok(Some(line)) => Some((line, Some(rest))),
             Ok(None) => None,
             Err(status) => Some((json::error_line(&status), None)),
         }

@@ -11,11 +11,12 @@
 //!
 //! - Nothing here knows a message: the descriptors of `proto/` say it all.
 //! - Nothing is buffered but one message, and that has its bound.
-//! - WebSockets are not served.
+//! - A WebSocket is the same conversation in frames (`socket.rs`).
 
 mod desk;
 mod json;
 mod requests;
 mod routes;
+mod socket;
 
 pub(super) use self::desk::Gateway;
