@@ -24,6 +24,10 @@ use super::config::LogFormat;
 /// The target of the line with which a process says why it ends.
 pub(super) const FATAL: &str = "kat::fatal";
 
+/// The field whose text is an object with further fields: an event of its own
+/// has room for no more than 32.
+const FIELDS: &str = "fields";
+
 /// The column at which a person's fields begin, where the text is short.
 const FIELDS_AT: usize = 40;
 
@@ -70,6 +74,13 @@ pub(super) fn start(format: LogFormat, level: &str) {
         },
     };
     write_to(vec![Output::Stderr], form, filter);
+}
+
+/// Starts logging to journald, and tells whether there is one.
+pub(super) fn write_to_journal(filter: EnvFilter) -> bool {
+    let Ok(journal) = tracing_journald::layer() else { return false };
+    install(Registry::default().with(filter).with(journal.with_field_prefix(None)));
+    true
 }
 
 /// Starts logging in one form to all outputs.
@@ -205,9 +216,9 @@ impl Form {
                 fields.retain(|(name, _)| name != "event");
                 let text = said.text.as_str();
                 if self == Form::EtcdConsole {
+                    let told = format!("{ts}\t{level}\t{caller}\t{text}");
                     let fields = object(&[], &fields);
-                    let level = level.to_ascii_uppercase();
-                    return format!("{ts}\t{level}\t{caller}\t{text}\t{fields}");
+                    return if fields == "{}" { told } else { format!("{told}\t{fields}") };
                 }
                 let head = [("level", level), ("ts", &ts), ("caller", &caller), ("msg", text)];
                 object(&head, &fields)
@@ -269,14 +280,21 @@ impl Said {
     fn take(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.text = text,
+            (FIELDS, Value::String(text)) => match serde_json::from_str(&text) {
+                Ok(Value::Object(more)) => self.fields.extend(more),
+                _ => self.fields.push((FIELDS.to_owned(), text.into())),
+            },
             (name, value) => self.fields.push((name.to_owned(), value)),
         }
     }
 }
 
 impl Visit for Said {
+    /// A list of texts is written by Rust as JSON writes it.
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.take(field, format!("{value:?}").into());
+        let text = format!("{value:?}");
+        let list = text.starts_with('[').then(|| serde_json::from_str::<Vec<String>>(&text).ok());
+        self.take(field, list.flatten().map_or_else(|| text.into(), Value::from));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

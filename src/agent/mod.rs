@@ -47,7 +47,9 @@ mod state_file;
 mod visitor;
 
 pub use bootstrap::{init, plan};
-pub use dropin::{Ended, Flags, Misread, Settings, help as etcd_help, serve as serve_etcd};
+pub use dropin::{
+    Ended, Flags, Misread, Settings, help as etcd_help, refuse as refuse_etcd, serve as serve_etcd,
+};
 pub use errors::{Failure, Report};
 pub use local::{endpoints, remember, watch_for_panics};
 pub use peer::ETCD_VERSION;

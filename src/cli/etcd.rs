@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use super::command::{block_on, environment};
 use super::version;
-use crate::agent::{Ended, Flags, Misread, Settings, etcd_help, serve_etcd};
+use crate::agent::{Ended, Flags, Misread, Settings, etcd_help, refuse_etcd, serve_etcd};
 
 /// Takes etcd's arguments, and serves as etcd until asked to stop.
 pub(super) fn run(arguments: &[String]) -> ExitCode {
-    let flags = match Flags::read(arguments, &environment()) {
+    let flags = match Flags::read(arguments) {
         Ok(flags) => flags,
         Err(misread) => return refuse(&misread),
     };
@@ -20,7 +20,8 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
         print!("{}", version::as_etcd());
         return ExitCode::SUCCESS;
     }
-    let settings = match Settings::of(&flags) {
+    let flags = flags.complete(&environment());
+    let settings = match flags.and_then(|flags| Settings::of(&flags)) {
         Ok(settings) => settings,
         Err(misread) => return refuse(&misread),
     };
@@ -34,14 +35,16 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Says what is wrong in Go's words; whoever mistyped a flag sees the usage too.
+/// Says what is wrong: whoever mistyped a flag sees it in Go's words, with the
+/// usage; anything else is a line of the log.
 fn refuse(misread: &Misread) -> ExitCode {
-    eprintln!("{misread}");
     if misread.exit == 2 {
         eprintln!(
-            "Usage:\n\n  etcd [flags]\n    Start an etcd server.\n\n  etcd --help\n    List \
-                   the flags."
+            "{misread}\nUsage:\n\n  etcd [flags]\n    Start an etcd server.\n\n  etcd --help\n    \
+             List the flags."
         );
+    } else {
+        refuse_etcd(misread);
     }
     ExitCode::from(misread.exit)
 }

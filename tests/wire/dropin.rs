@@ -1,5 +1,8 @@
 //! Our own in the place of an `etcd` binary: what its starters rely on.
 
+mod refusals;
+mod starts;
+
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -182,7 +185,7 @@ fn a_flag_that_is_not_understood_ends_it_with_2() {
     let words = r#"invalid value "not-yet" for flag -v2-deprecation: invalid value "not-yet""#;
     assert_eq!(said.lines().next(), Some(words));
     assert_eq!(place.refused(&["stray"]).0, 1);
-    assert_eq!(place.refused(&["--feature-gates=Nonsense=true"]).0, 1);
+    assert_eq!(place.refused(&["--feature-gates=Nonsense=true"]).0, 2);
     let mut command = place.command(&[]);
     let output = command.env("ETCD_NAME", "other").output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -48,3 +48,5 @@ pub use spec::{
     Telemetry, Tls,
 };
 pub use url::{Host, Scheme, Url};
+pub(super) use value::{Entry, Meaning, Value};
+pub(super) use yaml::parse;

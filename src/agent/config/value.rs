@@ -9,18 +9,18 @@ use super::diagnose::Label;
 
 /// A stretch of one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Place {
+pub(in crate::agent) struct Place {
     /// From 1.
-    pub(super) line: usize,
+    pub(in crate::agent) line: usize,
     /// From 1.
-    pub(super) column: usize,
+    pub(in crate::agent) column: usize,
     /// At least 1.
-    pub(super) width: usize,
+    pub(in crate::agent) width: usize,
 }
 
 impl Place {
     /// Makes a label of it.
-    pub(super) fn label(self, text: impl Into<String>) -> Label {
+    pub(in crate::agent) fn label(self, text: impl Into<String>) -> Label {
         let Place { line, column, width } = self;
         Label { line, column, width, text: text.into() }
     }
@@ -28,14 +28,14 @@ impl Place {
 
 /// A value, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Value {
-    pub(super) place: Place,
-    pub(super) body: Body,
+pub(in crate::agent) struct Value {
+    pub(in crate::agent) place: Place,
+    pub(in crate::agent) body: Body,
 }
 
 /// What a value consists of.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Body {
+pub(in crate::agent) enum Body {
     /// Text, which means itself if it was quoted.
     Scalar { text: String, quoted: bool },
     /// Values in a row.
@@ -46,15 +46,15 @@ pub(super) enum Body {
 
 /// A name and its value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) place: Place,
-    pub(super) value: Value,
+pub(in crate::agent) struct Entry {
+    pub(in crate::agent) key: String,
+    pub(in crate::agent) place: Place,
+    pub(in crate::agent) value: Value,
 }
 
 /// What a value is, by the core schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Meaning<'a> {
+pub(in crate::agent) enum Meaning<'a> {
     Nothing,
     Bool,
     /// A whole number; those too large for the type are its largest.
@@ -67,7 +67,7 @@ pub(super) enum Meaning<'a> {
 
 impl Meaning<'_> {
     /// Names the kind, as an error does.
-    pub(super) fn noun(&self) -> &'static str {
+    pub(in crate::agent) fn noun(&self) -> &'static str {
         match self {
             Meaning::Nothing => "empty",
             Meaning::Bool => "a boolean",
@@ -82,12 +82,12 @@ impl Meaning<'_> {
 
 impl Value {
     /// Makes a value that stands nowhere.
-    pub(super) fn scalar(text: &str, quoted: bool) -> Self {
+    pub(in crate::agent) fn scalar(text: &str, quoted: bool) -> Self {
         Self::from(Body::Scalar { text: text.to_owned(), quoted })
     }
 
     /// Makes a value of JSON, whose strings count as quoted.
-    pub(super) fn of_json(json: &Json) -> Self {
+    pub(in crate::agent) fn of_json(json: &Json) -> Self {
         match json {
             Json::Null => Self::scalar("", false),
             Json::Bool(yes) => Self::scalar(&yes.to_string(), false),
@@ -106,7 +106,7 @@ impl Value {
     }
 
     /// Tells what the value is.
-    pub(super) fn meaning(&self) -> Meaning<'_> {
+    pub(in crate::agent) fn meaning(&self) -> Meaning<'_> {
         match &self.body {
             Body::Scalar { text, quoted: true } => Meaning::Text(text),
             Body::Scalar { text, quoted: false } => plain(text),
@@ -115,8 +115,21 @@ impl Value {
         }
     }
 
+    /// Tells whether the value is text without quotes.
+    pub(in crate::agent) fn is_plain(&self) -> bool {
+        matches!(self.body, Body::Scalar { quoted: false, .. })
+    }
+
+    /// The text of a scalar as it stands.
+    pub(in crate::agent) fn plain_text(&self) -> &str {
+        match &self.body {
+            Body::Scalar { text, .. } => text,
+            Body::List(_) | Body::Map(_) => "",
+        }
+    }
+
     /// Names the kind, telling a quoted number from other strings.
-    pub(super) fn noun(&self) -> &'static str {
+    pub(in crate::agent) fn noun(&self) -> &'static str {
         match (&self.body, self.meaning()) {
             (Body::Scalar { text, quoted: true }, _)
                 if matches!(plain(text), Meaning::Whole(_) | Meaning::Number(_)) =>

@@ -20,7 +20,7 @@ struct Open {
 }
 
 /// Reads the one document of a text.
-pub(super) fn parse(text: &str) -> Result<Value, Problem> {
+pub(in crate::agent) fn parse(text: &str) -> Result<Value, Problem> {
     let lines = lines(text);
     let mut parser = Parser::new_from_str(text);
     let mut open: Vec<Open> = Vec::new();

@@ -53,7 +53,7 @@ const fn flag(
     Flag { name, kind, default, effect, help }
 }
 
-const V2_STAGES: &[&str] = &["write-only", "write-only-drop-data", "gone"];
+const V2_STAGES: &[&str] = &["write-only", "write-only-skip-check", "write-only-drop-data", "gone"];
 
 /// All of them.
 #[rustfmt::skip]
@@ -83,7 +83,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "Time between two commits of the backend."),
     flag("backend-batch-limit", Int, "0", HasNone,
         "Operations between two commits of the backend."),
-    flag("bootstrap-defrag-threshold-megabytes", Uint, "0", HasNone,
+    flag("bootstrap-defrag-threshold-megabytes", Uint, "0", Works,
         "Defragment at start beyond this much waste."),
     flag("memory-mlock", Bool, "false", HasNone, "Keep memory from being swapped out."),
     flag("max-txn-ops", Uint, "128", Works, "Operations allowed in a transaction."),
@@ -91,9 +91,9 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("max-concurrent-streams", Uint, "4294967295", Works, "Streams of one client at a time."),
     flag("grpc-keepalive-min-time", Duration, "5s", HasNone,
         "Shortest interval at which a client may ping."),
-    flag("grpc-keepalive-interval", Duration, "2h0m0s", HasNone,
+    flag("grpc-keepalive-interval", Duration, "2h0m0s", Works,
         "Interval of pings to clients; 0 is off."),
-    flag("grpc-keepalive-timeout", Duration, "20s", HasNone,
+    flag("grpc-keepalive-timeout", Duration, "20s", Works,
         "Time until a silent client is dropped."),
     flag("socket-reuse-port", Bool, "false", HasNone, "Listen with SO_REUSEPORT."),
     flag("socket-reuse-address", Bool, "false", HasNone, "Listen with SO_REUSEADDR."),
@@ -178,24 +178,24 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("cipher-suites", Text, "", Works, "Cipher suites for TLS."),
     flag("tls-min-version", Text, "TLS1.2", Works, "Oldest version of TLS."),
     flag("tls-max-version", Text, "", Works, "Newest version of TLS."),
-    flag("cors", Text, "*", HasNone, "Origins that browsers may come from."),
-    flag("host-whitelist", Text, "*", HasNone, "Host names that plaintext HTTP may ask for."),
+    flag("cors", Text, "*", Works, "Origins that browsers may come from."),
+    flag("host-whitelist", Text, "*", Works, "Host names that plaintext HTTP may ask for."),
     flag("auth-token", Text, "simple", Works, "Kind of token for authenticated clients."),
     flag("auth-token-ttl", Uint, "300", Works, "Seconds that a simple token lives."),
     flag("bcrypt-cost", Uint, "10", Works, "Cost of hashing passwords."),
     // Services, logs and measurements.
-    flag("enable-grpc-gateway", Bool, "true", HasNone, "Serve JSON over HTTP."),
-    flag("enable-pprof", Bool, "false", HasNone, "Serve runtime profiles."),
-    flag("metrics", Text, "basic", HasNone, "basic or extensive."),
-    flag("logger", Text, "zap", HasNone, "The logger; only zap."),
+    flag("enable-grpc-gateway", Bool, "true", Works, "Serve JSON over HTTP."),
+    flag("enable-pprof", Bool, "false", Works, "Serve runtime profiles."),
+    flag("metrics", Text, "basic", Works, "basic or extensive."),
+    flag("logger", Text, "zap", Works, "The logger; only zap."),
     flag("log-outputs", Text, "default", Works,
         "default, stdout, stderr or files, separated by commas."),
     flag("log-level", Text, "info", Works, "debug, info, warn, error, panic or fatal."),
     flag("log-format", Text, "json", Works, "json or console."),
     flag("enable-log-rotation", Bool, "false", HasNone, "Rotate log files."),
     flag("log-rotation-config-json", Text, "{}", HasNone, "How log files are rotated."),
-    flag("warning-apply-duration", Duration, "100ms", HasNone, "When applying is called slow."),
-    flag("warning-unary-request-duration", Duration, "300ms", HasNone,
+    flag("warning-apply-duration", Duration, "100ms", Works, "When applying is called slow."),
+    flag("warning-unary-request-duration", Duration, "300ms", Works,
         "When a request is called slow."),
     flag("enable-distributed-tracing", Bool, "false", HasNone, "Send traces."),
     flag("distributed-tracing-address", Text, "localhost:4317", HasNone, "Where traces go."),
@@ -212,7 +212,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "Turn this member into a cluster of its own."),
     flag("unsafe-no-fsync", Bool, "false", HasNone,
         "Do not wait for the disk; this store always waits."),
-    flag("config-file", Text, "", Refused, "File that replaces all other flags."),
+    flag("config-file", Text, "", Works, "File that replaces all other flags."),
     flag("version", Bool, "false", Works, "Print the version and exit."),
 ];
 
@@ -234,22 +234,48 @@ pub(super) const LEGACY: &[&str] = &[
 ];
 
 /// What units still pass although 3.7 dropped it: accepted with a warning.
-pub(super) const DROPPED: &[&str] = &["enable-v2"];
+pub(super) const DROPPED: &[&str] =
+    &["enable-v2", "experimental-enable-v2v3", "experimental-wait-cluster-ready-timeout"];
 
-/// Features that have a switch.
-pub(super) const GATES: &[&str] = &[
-    "AllAlpha",
-    "AllBeta",
-    "CompactHashCheck",
-    "FastLeaseKeepAlive",
-    "InitialCorruptCheck",
-    "LeaseCheckpoint",
-    "LeaseCheckpointPersist",
-    "PriorityRequest",
-    "SetMemberLocalAddr",
-    "StopGRPCServiceOnDefrag",
-    "TxnModeWriteWithSharedBuffer",
+/// How far a feature has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Off, unless it is asked for.
+    Alpha,
+    /// On, unless it is refused.
+    Beta,
+}
+
+/// A feature that has a switch.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) name: &'static str,
+    pub(super) stage: Stage,
+}
+
+const fn gate(name: &'static str, stage: Stage) -> Gate {
+    Gate { name, stage }
+}
+
+/// Features that have a switch, and the two switches for all of a stage.
+pub(super) const GATES: &[Gate] = &[
+    gate(ALL_ALPHA, Stage::Alpha),
+    gate(ALL_BETA, Stage::Beta),
+    gate("CompactHashCheck", Stage::Alpha),
+    gate("FastLeaseKeepAlive", Stage::Beta),
+    gate("InitialCorruptCheck", Stage::Alpha),
+    gate("LeaseCheckpoint", Stage::Alpha),
+    gate("LeaseCheckpointPersist", Stage::Alpha),
+    gate("PriorityRequest", Stage::Alpha),
+    gate("SetMemberLocalAddr", Stage::Alpha),
+    gate("StopGRPCServiceOnDefrag", Stage::Alpha),
+    gate("TxnModeWriteWithSharedBuffer", Stage::Beta),
 ];
+
+/// The switch of all features that are off as a rule.
+pub(super) const ALL_ALPHA: &str = "AllAlpha";
+/// The switch of all features that are on as a rule.
+pub(super) const ALL_BETA: &str = "AllBeta";
 
 /// Flags of 3.5 and 3.6 that became gates.
 pub(super) const TURNED_GATES: &[(&str, &str)] = &[
@@ -271,7 +297,8 @@ pub(super) fn find(name: &str) -> Option<&'static Flag> {
 pub fn help() -> String {
     let mut page = String::from(
         "Usage:\n\n  etcd [flags]\n    Start a server that speaks etcd's API.\n\n  \
-         etcd --version\n    Show the version.\n\nFlags:\n\n",
+         etcd --version\n    Show the version.\n\n  etcd --config-file FILE\n    Take all \
+         settings from a file.\n\nFlags:\n\n",
     );
     for Flag { name, kind, default, effect, help } in FLAGS {
         let value = match kind {

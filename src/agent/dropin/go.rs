@@ -2,18 +2,24 @@
 //!
 //! One dash or two, `--flag value` or `--flag=value`; a switch is `--flag` or
 //! `--flag=false`; of repeated flags the last one counts. A flag and its
-//! variable together are refused. Deliberately not here: what the flags mean.
+//! variable together are refused; a configuration file replaces them all.
+//! Deliberately not here: what the flags mean.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::flags::{DROPPED, Effect, FLAGS, Flag, Kind, LEGACY, TURNED_GATES, find};
+use super::file;
+use super::flags::{
+    ALL_ALPHA, ALL_BETA, DROPPED, Effect, FLAGS, Flag, GATES, Gate, Kind, LEGACY, Stage,
+    TURNED_GATES, find,
+};
+use super::value::{check, duration, integer, truth};
 
 /// What variables begin with.
 const PREFIX: &str = "ETCD_";
 
-/// Variables that are not flags, and that nobody is warned of.
-const OTHER_VARIABLES: &[&str] = &["ETCD_UNSUPPORTED_ARCH", "ETCD_DAEMON_ARGS", "ETCD_VERSION"];
+/// What images set beside the flags; it means nothing, and is told.
+const SPECIAL_VARIABLE: &str = "ETCD_VERSION";
 
 /// A command line that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,29 +29,64 @@ pub struct Misread {
     pub text: String,
     /// The exit code: 2 for a flag or its value, 1 for anything else.
     pub exit: u8,
+    /// The variable that stands against its flag, if that is what is wrong.
+    pub variable: Option<String>,
+}
+
+/// What is to be said of the command line, once there is a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    /// Something to warn of.
+    Warning(String),
+    /// A variable that stands for a flag.
+    Used(String, String),
+    /// A variable that looks like one and is none, with its value.
+    Unrecognized(String),
+    /// The value of a variable that is no flag, whatever it looks like.
+    Special(String),
+    /// The file that replaces everything else.
+    Loaded(String),
 }
 
 /// Every flag with its value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Flags {
     given: BTreeMap<&'static str, String>,
-    /// What is to be warned of, once there is a log.
-    pub(super) warnings: Vec<String>,
+    /// What is to be said, once there is a log.
+    pub(super) notes: Vec<Note>,
     /// Whether the help was asked for.
     pub wants_help: bool,
+    /// Whether everything comes from a file.
+    pub(super) is_file: bool,
 }
 
 impl Flags {
-    /// Reads arguments, without the program's name, and the environment.
+    /// Reads arguments, without the program's name.
     ///
     /// # Errors
     /// An unknown flag, a value that cannot be read, a stray word.
-    pub fn read(
-        arguments: &[String],
-        environment: &BTreeMap<String, String>,
-    ) -> Result<Flags, Misread> {
-        let mut flags = Flags { given: BTreeMap::new(), warnings: Vec::new(), wants_help: false };
+    pub fn read(arguments: &[String]) -> Result<Flags, Misread> {
+        let mut flags = Flags::default();
         flags.read_arguments(arguments)?;
+        Ok(flags)
+    }
+
+    /// Adds what the environment says, or puts a file in the place of everything.
+    ///
+    /// # Errors
+    /// A file that is not understood; a variable that is not, or that stands
+    /// beside its own flag.
+    pub fn complete(self, environment: &BTreeMap<String, String>) -> Result<Flags, Misread> {
+        let named = match self.text("config-file") {
+            "" => environment.get("ETCD_CONFIG_FILE").map(String::as_str),
+            path => Some(path),
+        };
+        if let Some(path) = named.filter(|path| !path.is_empty()) {
+            let given = file::read(path).map_err(failed)?;
+            let notes = vec![Note::Loaded(path.to_owned())];
+            return Ok(Flags { given, notes, wants_help: false, is_file: true });
+        }
+        let mut flags = self;
         flags.read_environment(environment)?;
         Ok(flags)
     }
@@ -81,19 +122,10 @@ impl Flags {
         inline: Option<String>,
         rest: &mut std::slice::Iter<'_, String>,
     ) -> Result<(), Misread> {
-        if LEGACY.contains(&name) || DROPPED.contains(&name) {
-            let is_switch = ["force", "snapshot", "v", "vv"].contains(&name);
-            if inline.is_none() && !is_switch && LEGACY.contains(&name) {
-                rest.next();
-            }
-            self.warnings.push(format!("--{name} has no effect any more"));
+        if LEGACY.contains(&name) {
             return Ok(());
         }
-        if let Some((_, gate)) = TURNED_GATES.iter().find(|(old, _)| *old == name) {
-            let value = inline.unwrap_or_else(|| "true".to_owned());
-            self.warnings.push(format!("--{name} is now --feature-gates={gate}={value}"));
-            let gates = self.given.entry("feature-gates").or_default();
-            *gates = format!("{gates}{}{gate}={value}", if gates.is_empty() { "" } else { "," });
+        if self.take_old(name, inline.as_deref()) {
             return Ok(());
         }
         let current = name.strip_prefix("experimental-").filter(|_| find(name).is_none());
@@ -101,7 +133,7 @@ impl Flags {
             return Err(usage(format!("flag provided but not defined: -{name}")));
         };
         if current.is_some() {
-            self.warnings.push(format!("--{name} is now --{}", flag.name));
+            self.warn(format!("--{name} is now --{}", flag.name));
         }
         let value = match (inline, flag.kind) {
             (Some(value), _) => value,
@@ -116,34 +148,71 @@ impl Flags {
             let joint = if flag.kind == Kind::Bool { "for" } else { "for flag" };
             usage(format!("invalid {word} {value:?} {joint} -{name}: {why}"))
         })?;
-        self.given.insert(flag.name, value);
+        self.give(flag, value);
         Ok(())
     }
 
+    /// Takes what older releases knew, and tells whether it is such a thing.
+    fn take_old(&mut self, name: &str, value: Option<&str>) -> bool {
+        if DROPPED.contains(&name) {
+            self.warn(format!("--{name} has no effect any more"));
+            return true;
+        }
+        let Some((_, gate)) = TURNED_GATES.iter().find(|(old, _)| *old == name) else {
+            return false;
+        };
+        let value = value.unwrap_or("true");
+        self.warn(format!("--{name} is now --feature-gates={gate}={value}"));
+        let flag = find("feature-gates").expect("it is in the table");
+        self.give(flag, format!("{gate}={value}"));
+        true
+    }
+
+    fn warn(&mut self, text: String) {
+        self.notes.push(Note::Warning(text));
+    }
+
+    /// Gates add up; of everything else the last one counts.
+    fn give(&mut self, flag: &'static Flag, value: String) {
+        let joined = match self.given.get(flag.name) {
+            Some(before) if flag.name == "feature-gates" && !before.is_empty() => {
+                format!("{before},{value}")
+            }
+            _ => value,
+        };
+        self.given.insert(flag.name, joined);
+    }
+
     fn read_environment(&mut self, environment: &BTreeMap<String, String>) -> Result<(), Misread> {
-        let set = environment
-            .iter()
-            .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
-        for (variable, value) in set {
+        let by_flag: Vec<_> = self.given.keys().copied().collect();
+        for (variable, value) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
             let name = variable[PREFIX.len()..].to_ascii_lowercase().replace('_', "-");
-            let Some(flag) = find(&name) else {
-                if !OTHER_VARIABLES.contains(&variable.as_str()) {
-                    self.warnings.push(format!("unrecognized environment variable {variable}"));
-                }
+            if variable == SPECIAL_VARIABLE && !value.is_empty() {
+                self.notes.push(Note::Special(value.clone()));
+                continue;
+            }
+            if value.is_empty() && !by_flag.contains(&name.as_str()) {
+                self.notes.push(Note::Unrecognized(format!("{variable}=")));
+                continue;
+            }
+            if LEGACY.contains(&name.as_str()) || self.take_old(&name, Some(value)) {
+                continue;
+            }
+            let current = name.strip_prefix("experimental-").filter(|_| find(&name).is_none());
+            let Some(flag) = find(current.unwrap_or(&name)) else {
+                self.notes.push(Note::Unrecognized(format!("{variable}={value}")));
                 continue;
             };
-            if self.given.contains_key(flag.name) {
-                let text = format!(
-                    "conflicting environment variable {variable:?} is shadowed by corresponding \
-                     command-line flag (either unset environment variable or disable flag)"
-                );
-                return Err(Misread { text, exit: 1 });
+            if by_flag.contains(&flag.name) {
+                let text = "conflicting environment variable is shadowed by corresponding \
+                            command-line flag (either unset environment variable or disable flag))";
+                let variable = Some(variable.clone());
+                return Err(Misread { variable, ..failed(text) });
             }
-            check(flag, value).map_err(|why| Misread {
-                text: format!("invalid value {value:?} for {variable}: {why}"),
-                exit: 1,
-            })?;
-            self.given.insert(flag.name, value.clone());
+            check(flag, value)
+                .map_err(|why| failed(format!("invalid value {value:?} for {variable}: {why}")))?;
+            self.notes.push(Note::Used(variable.clone(), value.clone()));
+            self.give(flag, value.clone());
         }
         Ok(())
     }
@@ -166,12 +235,47 @@ impl Flags {
 
     /// The value of a flag that is a number.
     pub(super) fn number(&self, name: &str) -> i64 {
-        integer(self.text(name)).expect("its value was checked when it was read")
+        integer(self.text(name))
     }
 
     /// The value of a flag that is a time; nothing is shorter than zero.
     pub(super) fn duration(&self, name: &str) -> Duration {
         duration(self.text(name)).expect("its value was checked when it was read")
+    }
+
+    /// The words of a flag that is a list.
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
+        let words = self.text(name).split(',').map(str::trim).filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
+    }
+
+    /// Tells whether a gate is open: by its own switch, by that of its stage, or
+    /// by default.
+    pub(super) fn is_open(&self, gate: &Gate) -> bool {
+        self.switched(gate).unwrap_or(gate.stage == Stage::Beta)
+    }
+
+    /// The gates that were switched, by themselves or with their stage.
+    pub(super) fn switches(&self) -> String {
+        let switched = |gate: &Gate| Some(format!("{}={}", gate.name, self.switched(gate)?));
+        GATES.iter().filter_map(switched).collect::<Vec<_>>().join(",")
+    }
+
+    fn switched(&self, gate: &Gate) -> Option<bool> {
+        let switches = self.list("feature-gates");
+        let last = |name: &str| {
+            let value = |switch: &String| {
+                let (switch, value) = switch.split_once('=')?;
+                (switch.trim() == name).then(|| truth(value.trim()))?
+            };
+            switches.iter().rev().find_map(value)
+        };
+        let of_stage = match gate.name {
+            ALL_ALPHA | ALL_BETA => None,
+            _ if gate.stage == Stage::Alpha => last(ALL_ALPHA),
+            _ => last(ALL_BETA),
+        };
+        last(gate.name).or(of_stage)
     }
 
     /// Names the flags that were given and have a certain effect, unless they
@@ -183,95 +287,20 @@ impl Flags {
     }
 }
 
+/// A command line that is understood, and cannot be obeyed.
+pub(super) fn failed(text: impl Into<String>) -> Misread {
+    Misread { text: text.into(), exit: 1, variable: None }
+}
+
 fn usage(text: String) -> Misread {
-    Misread { text, exit: 2 }
+    Misread { text, exit: 2, variable: None }
 }
 
 fn stray_word(word: &str) -> Misread {
-    let text = match word {
-        "gateway" | "grpc-proxy" => format!("'{word}' is not offered by this etcd"),
-        _ => format!("'{word}' is not a valid flag"),
-    };
-    Misread { text, exit: if ["gateway", "grpc-proxy"].contains(&word) { 2 } else { 1 } }
-}
-
-/// Says what is wrong with a value, as Go does.
-fn check(flag: &Flag, value: &str) -> Result<(), String> {
-    let read = match flag.kind {
-        Kind::Text => true,
-        Kind::Bool => truth(value).is_some(),
-        Kind::Int => integer(value).is_some(),
-        Kind::Uint => integer(value).is_some_and(|number| number >= 0),
-        Kind::Duration => nanoseconds(value).is_some(),
-        Kind::Choice(words) if words.contains(&value) => true,
-        Kind::Choice(_) => return Err(format!("invalid value {value:?}")),
-    };
-    if read { Ok(()) } else { Err("parse error".to_owned()) }
-}
-
-fn truth(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
+    match word {
+        "gateway" | "grpc-proxy" => usage(format!("'{word}' is not offered by this etcd")),
+        _ => failed(format!("{word:?} is not a valid flag")),
     }
-}
-
-/// Reads a number as Go does, with any base its prefix names.
-fn integer(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let plain = digits.to_ascii_lowercase();
-    let magnitude = match plain.get(..2) {
-        Some("0x") => i64::from_str_radix(&plain[2..], 16),
-        Some("0b") => i64::from_str_radix(&plain[2..], 2),
-        Some("0o") => i64::from_str_radix(&plain[2..], 8),
-        _ if plain.starts_with('+') || plain.starts_with('-') => return None,
-        _ => plain.parse(),
-    };
-    magnitude.ok()?.checked_mul(sign)
-}
-
-/// Reads a time; nothing is shorter than zero.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    nanoseconds(text).map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)))
-}
-
-/// Reads a duration as Go writes it: numbers with units, in a row.
-pub(super) fn nanoseconds(text: &str) -> Option<i64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number
-            * match &rest[..end] {
-                "ns" => 1.0,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 6e10,
-                "h" => 3.6e12,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    // Times beyond 292 years are refused, as by Go.
-    let nanos = sign * total;
-    (nanos.abs() < 9.2e18).then(|| format!("{nanos:.0}").parse().ok())?
 }
 
 #[cfg(test)]
@@ -280,16 +309,15 @@ mod tests {
 
     fn read(arguments: &[&str]) -> Result<Flags, Misread> {
         let owned: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
-        Flags::read(&owned, &BTreeMap::new())
+        Flags::read(&owned)
     }
 
     fn with(arguments: &[&str], variable: &str, value: &str) -> Result<Flags, Misread> {
-        let owned: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
-        Flags::read(&owned, &BTreeMap::from([(variable.into(), value.into())]))
+        read(arguments)?.complete(&BTreeMap::from([(variable.into(), value.into())]))
     }
 
     fn refused(arguments: &[&str]) -> (String, u8) {
-        let Misread { text, exit } = read(arguments).unwrap_err();
+        let Misread { text, exit, .. } = read(arguments).unwrap_err();
         (text, exit)
     }
 
@@ -322,8 +350,9 @@ mod tests {
             r#"invalid boolean value "perhaps" for -pre-vote: parse error"#,
             2,
         );
-        check(&["stray"], "'stray' is not a valid flag", 1);
-        assert_eq!(refused(&["--pre-vote", "false"]), ("'false' is not a valid flag".into(), 1));
+        check(&["stray"], "\"stray\" is not a valid flag", 1);
+        check(&["--pre-vote", "false"], "\"false\" is not a valid flag", 1);
+        check(&["--cluster-active-size", "9"], "\"9\" is not a valid flag", 1);
         assert_eq!(refused(&["grpc-proxy"]).1, 2);
     }
 
@@ -331,34 +360,46 @@ mod tests {
     fn a_variable_stands_for_a_flag_that_is_not_given() {
         let flags = with(&[], "ETCD_DATA_DIR", "d").unwrap();
         assert!(flags.is_given("data-dir") && flags.text("data-dir") == "d");
+        assert_eq!(flags.notes, [Note::Used("ETCD_DATA_DIR".into(), "d".into())]);
         assert!(!with(&[], "ETCD_DATA_DIR", "").unwrap().is_given("data-dir"));
         let both = with(&["--data-dir", "e"], "ETCD_DATA_DIR", "d").unwrap_err();
-        assert!(both.text.contains("is shadowed by") && both.exit == 1, "{both}");
-        assert_eq!(with(&[], "ETCD_MAX_TXN_OPS", "x").unwrap_err().exit, 1);
-        assert_eq!(with(&[], "ETCD_UNHEARD_OF", "x").unwrap().warnings.len(), 1);
+        assert_eq!((both.exit, both.variable.as_deref()), (1, Some("ETCD_DATA_DIR")));
+        let wrong = with(&[], "ETCD_MAX_TXN_OPS", "x").unwrap_err();
+        assert_eq!(wrong.text, r#"invalid value "x" for ETCD_MAX_TXN_OPS: parse error"#);
+        assert_eq!(wrong.exit, 1);
+        let unheard = with(&[], "ETCD_UNHEARD_OF", "x").unwrap().notes;
+        assert_eq!(unheard, [Note::Unrecognized("ETCD_UNHEARD_OF=x".into())]);
+        assert_eq!(with(&[], "ETCD_VERSION", "3").unwrap().notes, [Note::Special("3".into())]);
+        assert!(with(&["--force"], "ETCD_VV", "3").unwrap().notes.is_empty());
     }
 
     #[test]
     fn older_spellings_are_mapped_with_a_warning() {
         let flags = read(&["--experimental-watch-progress-notify-interval=5s"]).unwrap();
         assert_eq!(flags.duration("watch-progress-notify-interval"), Duration::from_secs(5));
-        assert_eq!(flags.warnings.len(), 1);
+        assert_eq!(flags.notes.len(), 1);
         let flags = read(&["--experimental-initial-corrupt-check", "--enable-v2=true"]).unwrap();
         assert_eq!(flags.text("feature-gates"), "InitialCorruptCheck=true");
-        assert_eq!(flags.warnings.len(), 2);
+        assert_eq!(flags.notes.len(), 2);
+        let flags = with(&["--feature-gates=AllBeta=true"], "ETCD_EXPERIMENTAL_MAX_LEARNERS", "2");
+        assert_eq!(flags.unwrap().number("max-learners"), 2);
     }
 
     #[test]
-    fn durations_are_read_as_go_writes_them() {
-        let check = |text: &str, nanos: Option<i64>| assert_eq!(nanoseconds(text), nanos, "{text}");
-        check("1h0m0s", Some(3_600_000_000_000));
-        check("100ms", Some(100_000_000));
-        check("1.5s", Some(1_500_000_000));
-        check("-1ns", Some(-1));
-        check("0", Some(0));
-        for wrong in ["", "5", "s", "5x", "1h5", "--1s"] {
-            check(wrong, None);
+    fn a_gate_opens_by_itself_or_with_its_stage() {
+        let gate = |name: &str| GATES.iter().find(|gate| gate.name == name).unwrap();
+        let (alpha, beta) = (gate("LeaseCheckpoint"), gate("FastLeaseKeepAlive"));
+        for (switches, wanted) in [
+            ("", (false, true)),
+            ("AllAlpha=true", (true, true)),
+            ("AllAlpha=true,LeaseCheckpoint=false,AllBeta=false", (false, false)),
+            ("LeaseCheckpoint=false, LeaseCheckpoint = 1", (true, true)),
+        ] {
+            let flags = read(&["--feature-gates", switches]).unwrap();
+            assert_eq!((flags.is_open(alpha), flags.is_open(beta)), wanted, "{switches}");
         }
+        let told = read(&["--feature-gates=AllBeta=true"]).unwrap().switches();
+        assert_eq!(told, "AllBeta=true,FastLeaseKeepAlive=true,TxnModeWriteWithSharedBuffer=true");
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::go::Misread;
-use super::settings::failed;
+use super::go::{Misread, failed};
 
 const CLIENT_PORT: u16 = 2379;
 

@@ -5,8 +5,8 @@
 //! carries. Nothing of KAT is: no keys, no election, no record.
 //!
 //! ```text
-//!   arguments, ETCD_* ── Flags ── Settings ── serve ── Member
-//!      go.rs, flags.rs            settings.rs, tokens.rs
+//!   arguments, ETCD_* or a file ── Flags ── Settings ── serve ── Member
+//!      go.rs, value.rs, file.rs             settings.rs, tokens.rs
 //! ```
 //!
 //! What the ports speak is in `ports.rs`, for which `listen.rs` and `security.rs`
@@ -15,6 +15,7 @@
 //! - What an operator asks for and does not get ends the start; what has no
 //!   meaning here is accepted, and named once in the log.
 
+mod file;
 mod flags;
 mod go;
 mod listen;
@@ -23,9 +24,12 @@ mod security;
 mod self_signed;
 mod serve;
 mod settings;
+mod start;
 mod tokens;
+mod value;
 
 pub use self::flags::help;
 pub use self::go::{Flags, Misread};
 pub use self::serve::{Ended, serve};
 pub use self::settings::Settings;
+pub use self::start::refuse;

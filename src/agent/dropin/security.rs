@@ -1,7 +1,6 @@
 //! [`Security`]: what the flags say about TLS, checked before anything is touched.
 
-use super::go::{Flags, Misread};
-use super::settings::failed;
+use super::go::{Flags, Misread, failed};
 use crate::api::{TlsOptions, TlsVersion};
 
 /// What etcd says of suites without the one that HTTP/2 cannot do without.

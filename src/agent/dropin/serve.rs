@@ -1,22 +1,19 @@
 //! An etcd's life: ports, lock, member, ready, and an end like etcd's own.
 
-use std::fs::{self, File};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use tokio::time::timeout;
 
 use super::ports::{self, FIXTURES, Traffic};
 use super::settings::Settings;
+use super::start::{start_log, tell_notes, tell_start};
 use crate::agent::errors::{Kind, Report, disk};
 use crate::agent::lock::Lock;
-use crate::agent::logs::{self, FATAL, Form, Output};
+use crate::agent::logs::FATAL;
 use crate::agent::member::{self, Founding, Member};
-use crate::agent::peer::{CLUSTER_VERSION, ETCD_VERSION};
 use crate::agent::serve::{Services, notify};
 use crate::agent::signals::{Second, Stop};
 use crate::agent::state_file;
@@ -50,33 +47,8 @@ pub async fn serve(settings: Settings) -> Ended {
     }
 }
 
-fn start_log(settings: &Settings) -> Result<(), Report> {
-    let mut outputs = Vec::new();
-    for name in &settings.log_outputs {
-        outputs.push(match name.as_str() {
-            "default" | "stderr" | "systemd/journal" => Output::Stderr,
-            "stdout" => Output::Stdout,
-            path => {
-                let mut options = File::options();
-                let file = options.create(true).append(true).mode(0o600).open(path);
-                let file = file.map_err(|why| disk("open the log", Path::new(path), &why))?;
-                Output::File(Arc::new(Mutex::new(file)))
-            }
-        });
-    }
-    let form = if settings.log_console { Form::EtcdConsole } else { Form::Etcd };
-    logs::write_to(outputs, form, logs::filter(&settings.log_level));
-    Ok(())
-}
-
 async fn live(settings: &Settings) -> Result<i32, Report> {
-    for warning in &settings.warnings {
-        tracing::warn!("{warning}");
-    }
-    if !settings.without_effect.is_empty() {
-        let flags = settings.without_effect.join(",");
-        tracing::warn!(flags, "accepted flags that have no effect here");
-    }
+    tell_notes(settings);
     let stop = Stop::listen(Second::IsIgnored)?;
     let listeners = ports::take(settings).await?;
     let traffic = ports::traffic(&listeners);
@@ -174,32 +146,6 @@ async fn open(settings: &Settings) -> Result<Member, Report> {
     tokio::task::spawn_blocking(work).await.map_err(|why| {
         Kind::STORE.report("the store cannot be opened", "look at the log").because(why)
     })?
-}
-
-fn tell_start(settings: &Settings, is_there: bool) {
-    let timings = settings.replica.timings;
-    tracing::info!(
-        "etcd-version" = ETCD_VERSION,
-        "cluster-version" = CLUSTER_VERSION,
-        "member-initialized" = is_there,
-        name = settings.name.as_str(),
-        "data-dir" = settings.data_dir.display().to_string(),
-        "heartbeat-interval" = format!("{:?}", timings.heartbeat),
-        "election-timeout" = format!(
-            "{:?}",
-            timings.heartbeat * u32::try_from(timings.election_ticks).unwrap_or(10)
-        ),
-        "snapshot-count" = settings.snapshot_count,
-        "snapshot-catchup-entries" = settings.catchup_entries,
-        "initial-advertise-peer-urls" = settings.advertise_peers.join(","),
-        "advertise-client-urls" = settings.advertise_clients.join(","),
-        "initial-cluster" = settings.initial_cluster.as_str(),
-        "initial-cluster-token" = settings.token.as_str(),
-        "quota-backend-bytes" = settings.replica.store.quota_bytes,
-        "max-request-bytes" = settings.replica.request_bytes_max as u64,
-        "v2-deprecation" = "write-only",
-        "starting an etcd server"
-    );
 }
 
 fn tell_ready(settings: &Settings, member: &Member, traffic: &[Traffic]) {

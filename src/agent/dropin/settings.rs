@@ -6,16 +6,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::flags::{Effect, GATES};
-use super::go::{Flags, Misread, duration};
+use super::flags::{Effect, GATES, Gate, Stage};
+use super::go::{Flags, Misread, Note, failed};
 use super::listen::Listen;
 use super::security::Security;
 use super::tokens;
+use super::value::{check_url, duration, urls, written};
 use crate::agent::compaction::History;
 use crate::agent::serve::lease_ttl_min;
-use crate::api::{self, TokenKind};
+use crate::api::{self, Feature, TokenKind, Web};
 use crate::replica::{self, Timings};
 use crate::store;
+
+/// The output that is systemd's.
+pub(super) const JOURNAL: &str = "systemd/journal";
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -46,13 +50,13 @@ pub struct Settings {
     pub(super) log_outputs: Vec<String>,
     pub(super) log_console: bool,
     pub(super) history: History,
-    pub(super) snapshot_count: i64,
-    pub(super) catchup_entries: i64,
     /// Flags that were given and have no effect.
     pub(super) without_effect: Vec<&'static str>,
-    pub(super) warnings: Vec<String>,
     /// What is to be said of tokens, at the time etcd says it.
     pub(super) token_warning: Option<String>,
+    pub(super) notes: Vec<Note>,
+    /// What was given, to be told.
+    pub(super) flags: Flags,
 }
 
 impl Settings {
@@ -68,25 +72,24 @@ impl Settings {
         let listen_clients = listen(flags, "listen-client-urls")?;
         let listen_peers = listen(flags, "listen-peer-urls")?;
         let listen_metrics = listen(flags, "listen-metrics-urls")?;
-        if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") {
+        let is_silent = !flags.is_file && !flags.is_given("advertise-client-urls");
+        if flags.is_given("listen-client-urls") && is_silent {
             let text = "--advertise-client-urls is required when --listen-client-urls is set \
                         explicitly";
             return Err(failed(text));
         }
-        let advertise_peers = urls(flags, "initial-advertise-peer-urls")?;
+        let advertise_peers = sorted(flags, "initial-advertise-peer-urls");
         let initial_cluster = initial_cluster(flags, &name, &advertise_peers)?;
-        check_gates(flags.text("feature-gates"))?;
-        let (tokens, warning) = tokens::kind(flags)?;
+        check_gates(flags)?;
+        check_odds(flags)?;
+        let (tokens, token_warning) = tokens::kind(flags)?;
         let data_dir = match flags.text("data-dir") {
             "" => format!("{name}.etcd"),
             given => given.to_owned(),
         };
-        let mut warnings = flags.warnings.clone();
-        for (flag, text) in DEPRECATED {
-            if flags.is_given(flag) {
-                warnings.push((*text).to_owned());
-            }
-        }
+        let mut notes = flags.notes.clone();
+        let deprecated = DEPRECATED.iter().filter(|(flag, _)| flags.is_given(flag));
+        notes.extend(deprecated.map(|(_, text)| Note::Warning((*text).to_owned())));
         Ok(Settings {
             data_dir: data_dir.into(),
             listen_clients,
@@ -94,22 +97,21 @@ impl Settings {
             listen_metrics,
             listen_http: listen(flags, "listen-client-http-urls")?,
             security: Security::of(flags)?,
-            advertise_clients: urls(flags, "advertise-client-urls")?,
+            advertise_clients: sorted(flags, "advertise-client-urls"),
             advertise_peers,
             initial_cluster,
             token: flags.text("initial-cluster-token").to_owned(),
             is_new: flags.text("initial-cluster-state") == "new",
             replica: replica_options(flags)?,
             api: api_options(flags, tokens),
-            token_warning: warning,
+            token_warning,
             log_level: log_level(flags.text("log-level"))?,
-            log_outputs: flags.text("log-outputs").split(',').map(str::to_owned).collect(),
+            log_outputs: log_outputs(flags)?,
             log_console: log_console(flags.text("log-format"))?,
             history: history(flags)?,
-            snapshot_count: flags.number("snapshot-count"),
-            catchup_entries: flags.number("snapshot-catchup-entries"),
             without_effect: flags.changed(Effect::HasNone),
-            warnings,
+            notes,
+            flags: flags.clone(),
             name,
         })
     }
@@ -125,49 +127,16 @@ const DEPRECATED: &[(&str, &str)] = &[
     ),
 ];
 
-pub(super) fn failed(text: impl Into<String>) -> Misread {
-    Misread { text: text.into(), exit: 1 }
-}
-
-fn invalid(flag: &str, value: &str, why: &str) -> Misread {
-    Misread { text: format!("invalid value {value:?} for flag -{flag}: {why}"), exit: 2 }
-}
-
 /// The URLs of a flag, sorted and each once, as etcd keeps them.
-fn urls(flags: &Flags, flag: &str) -> Result<Vec<String>, Misread> {
-    let value = flags.text(flag);
-    let mut urls = Vec::new();
-    for url in value.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-        check_url(url).map_err(|why| invalid(flag, value, &why))?;
-        urls.push(url.trim_end_matches('/').to_owned());
-    }
+fn sorted(flags: &Flags, flag: &str) -> Vec<String> {
+    let mut urls: Vec<_> = urls(flags.text(flag)).map(str::to_owned).collect();
     urls.sort_unstable();
     urls.dedup();
-    Ok(urls)
-}
-
-fn check_url(url: &str) -> Result<(), String> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| format!("URL scheme must be http, https, unix, or unixs: {url}"))?;
-    if !["http", "https", "unix", "unixs"].contains(&scheme) {
-        return Err(format!("URL scheme must be http, https, unix, or unixs: {url}"));
-    }
-    if scheme.starts_with("unix") {
-        return Ok(());
-    }
-    let authority = rest.trim_end_matches('/');
-    if authority.contains('/') {
-        return Err(format!("URL must not contain a path: {url}"));
-    }
-    match authority.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(()),
-        _ => Err(format!("URL address does not have the form \"host:port\": {url}")),
-    }
+    urls
 }
 
 fn listen(flags: &Flags, flag: &str) -> Result<Vec<Listen>, Misread> {
-    urls(flags, flag)?.into_iter().map(Listen::read).collect()
+    sorted(flags, flag).into_iter().map(Listen::read).collect()
 }
 
 /// The members that found the cluster: for now this one, alone.
@@ -227,24 +196,16 @@ fn history(flags: &Flags) -> Result<History, Misread> {
             Ok(if period.is_zero() { History::All } else { History::Period(period) })
         }
         ("revision", None) => Err(wrong()),
-        _ => Err(failed(format!("unsupported compaction mode {mode}"))),
+        ("", _) => Err(failed("undefined auto-compaction-mode")),
+        _ => Err(failed(format!("unknown auto-compaction-mode {mode:?}"))),
     }
 }
 
-fn check_gates(gates: &str) -> Result<(), Misread> {
-    for gate in gates.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
-        let (name, value) =
-            gate.split_once('=').ok_or_else(|| failed(format!("missing bool value for {gate}")))?;
-        if !GATES.contains(&name.trim()) {
-            return Err(failed(format!("unrecognized feature gate: {name}")));
-        }
-        if !["true", "false", "1", "0", "t", "f", "True", "False"].contains(&value.trim()) {
-            let text = format!("invalid value of {name}={value}, err: parse error");
-            return Err(failed(text));
-        }
-    }
-    let is_on = |name: &str| gates.split(',').any(|gate| gate.trim() == format!("{name}=true"));
-    if is_on("LeaseCheckpointPersist") && !is_on("LeaseCheckpoint") {
+fn check_gates(flags: &Flags) -> Result<(), Misread> {
+    let is_open = |name: &str| {
+        GATES.iter().find(|gate| gate.name == name).is_some_and(|gate| flags.is_open(gate))
+    };
+    if is_open("LeaseCheckpointPersist") && !is_open("LeaseCheckpoint") {
         let text = "enabling feature gate LeaseCheckpointPersist requires enabling feature gate \
                     LeaseCheckpoint";
         return Err(failed(text));
@@ -252,11 +213,57 @@ fn check_gates(gates: &str) -> Result<(), Misread> {
     Ok(())
 }
 
+/// What etcd refuses although it has no effect here.
+fn check_odds(flags: &Flags) -> Result<(), Misread> {
+    if flags.text("discovery-fallback") == "proxy" {
+        let text = "v2 proxy is deprecated, and --discovery-fallback can't be configured as";
+        return Err(failed(format!("{text} {:?}", "proxy")));
+    }
+    let every = flags.duration("compact-hash-check-time");
+    if every.is_zero() {
+        let every = written(every);
+        return Err(failed(format!("--compact-hash-check-time must be >0 (set to {every})")));
+    }
+    match flags.text("logger") {
+        "zap" => Ok(()),
+        "capnslog" => Err(failed("--logger=capnslog is removed in v3.5")),
+        other => Err(failed(format!("unknown logger option {other:?}"))),
+    }
+}
+
+fn log_outputs(flags: &Flags) -> Result<Vec<String>, Misread> {
+    let mut outputs = flags.list("log-outputs");
+    outputs.sort_unstable();
+    outputs.dedup();
+    if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
+        return Err(failed("multi logoutput for \"default\" is not supported yet"));
+    }
+    if outputs.len() > 1 && outputs.iter().any(|output| output == JOURNAL) {
+        let text = "running with systemd/journal but other '--log-outputs' values";
+        return Err(failed(format!("{text} ({outputs:?}) are configured with 'default'")));
+    }
+    if flags.is_on("enable-log-rotation") {
+        let is_file = |output: &&String| !["default", "stderr", "stdout"].contains(&&***output);
+        if outputs.iter().filter(is_file).count() != 1 {
+            let text = "--log-outputs requires a single file path when \
+                        --log-rotate-config-json is defined";
+            return Err(failed(text));
+        }
+        let config = flags.text("log-rotation-config-json");
+        serde_json::from_str::<serde_json::Map<_, _>>(config)
+            .map_err(|why| failed(format!("improperly formatted log rotation config: {why}")))?;
+    }
+    Ok(outputs)
+}
+
 fn replica_options(flags: &Flags) -> Result<replica::Options, Misread> {
     let (heartbeat, election) =
         (flags.number("heartbeat-interval"), flags.number("election-timeout"));
     if heartbeat < 1 {
         return Err(failed("--heartbeat-interval must be >0 (set to 0ms)"));
+    }
+    if election < 1 {
+        return Err(failed("--election-timeout must be >0 (set to 0ms)"));
     }
     if election < 5 * heartbeat {
         let text = format!(
@@ -300,8 +307,35 @@ fn api_options(flags: &Flags, tokens: TokenKind) -> api::Options {
         tokens,
         bcrypt_cost: bcrypt_cost(flags.number("bcrypt-cost")),
         election_timeout: election,
-        ..api::Options::default()
+        ping_every: flags.duration("grpc-keepalive-interval"),
+        ping_timeout: flags.duration("grpc-keepalive-timeout"),
+        slow_after: slow_after(flags.duration("warning-unary-request-duration")),
+        is_extensive: flags.text("metrics") == "extensive",
+        features: features(flags),
+        web: Web {
+            origins: flags.list("cors"),
+            hosts: flags.list("host-whitelist"),
+            has_gateway: flags.is_on("enable-grpc-gateway"),
+            has_profiles: flags.is_on("enable-pprof") || flags.text("log-level") == "debug",
+        },
     }
+}
+
+/// No time at all means the default, as in etcd.
+fn slow_after(duration: Duration) -> Duration {
+    if duration.is_zero() { api::Options::default().slow_after } else { duration }
+}
+
+/// Every gate, by name, stage, and whether it is open.
+fn features(flags: &Flags) -> Vec<Feature> {
+    let feature = |gate: &'static Gate| {
+        let stage = match gate.stage {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+        };
+        Feature { name: gate.name, stage, is_on: flags.is_open(gate) }
+    };
+    GATES.iter().map(feature).collect()
 }
 
 /// What bcrypt cannot do is the default, as in etcd.
@@ -318,7 +352,12 @@ fn log_level(level: &str) -> Result<String, Misread> {
     match level {
         "debug" | "info" | "warn" | "error" => Ok(level.to_owned()),
         "dpanic" | "panic" | "fatal" => Ok("error".to_owned()),
-        _ => Err(failed(format!("unrecognized level: {level:?}"))),
+        _ => {
+            let text = format!(
+                "invalid value {level:?} for flag -log-level: unrecognized level: {level:?}"
+            );
+            Err(Misread { text, exit: 2, variable: None })
+        }
     }
 }
 
@@ -326,19 +365,20 @@ fn log_console(format: &str) -> Result<bool, Misread> {
     match format {
         "json" => Ok(false),
         "console" => Ok(true),
-        _ => Err(failed(format!("unknown log format: {format:?}"))),
+        _ => {
+            let text = format!("unknown log format: {format}, supported values json, console");
+            Err(failed(text))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn settings(arguments: &[&str]) -> Result<Settings, Misread> {
         let owned: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
-        Settings::of(&Flags::read(&owned, &BTreeMap::new())?)
+        Settings::of(&Flags::read(&owned)?)
     }
 
     fn refused(arguments: &[&str]) -> String {
@@ -372,8 +412,16 @@ mod tests {
         assert!(text.contains("missing from --initial-advertise-peer-urls"), "{text}");
         let text = refused(&["--election-timeout=100"]);
         assert!(text.contains("should be at least as 5 times"), "{text}");
-        let text = refused(&["--feature-gates=Nonsense=true"]);
-        assert_eq!(text, "unrecognized feature gate: Nonsense");
+        let text = refused(&["--feature-gates=LeaseCheckpointPersist=true"]);
+        assert!(text.starts_with("enabling feature gate LeaseCheckpointPersist"), "{text}");
+        let text = refused(&["--discovery-fallback=proxy"]);
+        assert!(text.starts_with("v2 proxy is deprecated"), "{text}");
+        let text = refused(&["--log-outputs=default,stderr"]);
+        assert!(text.starts_with("multi logoutput"), "{text}");
+        let text = refused(&["--enable-log-rotation"]);
+        assert!(text.starts_with("--log-outputs requires a single file path"), "{text}");
+        let text = refused(&["--compact-hash-check-time=0s"]);
+        assert_eq!(text, "--compact-hash-check-time must be >0 (set to 0s)");
         let text = refused(&["--initial-cluster=default=http://localhost:2380,b=http://b:1"]);
         assert!(text.contains("only a cluster of one"), "{text}");
     }
@@ -408,7 +456,9 @@ mod tests {
         check(&[keep, "0s"], History::All);
         check(&[mode, keep, "1000"], History::Revisions(1000));
         assert!(refused(&[mode, keep, "1h"]).contains("CompactionRetention"));
-        assert!(refused(&["--auto-compaction-mode=often"]).contains("compaction mode often"));
+        assert!(
+            refused(&["--auto-compaction-mode=often"]).contains("unknown auto-compaction-mode")
+        );
     }
 
     #[test]

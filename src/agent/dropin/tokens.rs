@@ -5,7 +5,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::go::{Flags, Misread, nanoseconds};
+use super::go::{Flags, Misread, failed};
+use super::value::nanoseconds;
 use crate::api::{BadKeys, Jwt, TokenKind};
 
 /// How long a signed token lives if nobody says otherwise.
@@ -56,11 +57,11 @@ fn jwt(options: &BTreeMap<&str, &str>) -> Result<Jwt, Misread> {
     let ttl = nanoseconds(option("ttl").unwrap_or(SIGNED_TTL)).ok_or_else(invalid)?;
     let read = |name: &str| match option(name) {
         None => Ok(Vec::new()),
-        Some(path) => fs::read(path).map_err(|why| failed(&format!("{INVALID}: {path}: {why}"))),
+        Some(path) => fs::read(path).map_err(|why| failed(format!("{INVALID}: {path}: {why}"))),
     };
     let (public, private) = (read("pub-key")?, read("priv-key")?);
     let method = option("sign-method").unwrap_or_default();
-    Jwt::new(method, &public, &private, ttl).map_err(|BadKeys(why)| failed(&why))
+    Jwt::new(method, &public, &private, ttl).map_err(|BadKeys(why)| failed(why))
 }
 
 /// No time at all means the default, as in etcd.
@@ -75,17 +76,13 @@ fn invalid() -> Misread {
     failed(INVALID)
 }
 
-fn failed(text: &str) -> Misread {
-    Misread { text: text.to_owned(), exit: 1 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(given: &str) -> Result<(TokenKind, Option<String>), Misread> {
         let arguments = [format!("--auth-token={given}")];
-        kind(&Flags::read(&arguments, &BTreeMap::new())?)
+        kind(&Flags::read(&arguments)?)
     }
 
     fn refused(given: &str) -> String {
