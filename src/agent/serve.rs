@@ -39,6 +39,8 @@ use crate::store as kv;
 
 /// How long a proposal may take beyond two elections, as in etcd.
 const REQUEST_MARGIN_MILLIS: u64 = 5_000;
+/// From when on an application of an entry is told as slow; etcd's default.
+const SLOW_APPLY: Duration = Duration::from_millis(100);
 
 /// What there is to say of a node that is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,6 +211,7 @@ fn replica_options(config: &Config) -> replica::Options {
         },
         request_bytes_max: api::Options::default().request_bytes_max,
         store: kv::Options { quota_bytes: quota, ..kv::Options::default() },
+        slow_apply: SLOW_APPLY,
         election_ticks_exact: None,
     }
 }

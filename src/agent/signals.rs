@@ -40,6 +40,8 @@ impl Stop {
         let told = stop.clone();
         tokio::spawn(async move {
             let first = either(&mut terminate, &mut interrupt).await;
+            let signal = if first == SIGTERM { "terminated" } else { "interrupt" };
+            tracing::info!(signal, "received signal; shutting down");
             told.signal.store(first, Ordering::SeqCst);
             told.token.cancel();
             loop {

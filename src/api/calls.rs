@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, exponential_buckets,
+    DEFAULT_BUCKETS, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry,
+    exponential_buckets,
 };
 
 use super::metrics::{counters, histograms};
@@ -173,6 +174,24 @@ const TIMED: &[(&str, &str)] = &[
     ("Compact", "Compaction"),
     ("LeaseGrant", "LeaseGrant"),
     ("LeaseRevoke", "LeaseRevoke"),
+    ("Alarm", "Alarm"),
+    ("Authenticate", "Authenticate"),
+    ("AuthEnable", "AuthEnable"),
+    ("AuthDisable", "AuthDisable"),
+    ("AuthStatus", "AuthStatus"),
+    ("UserAdd", "AuthUserAdd"),
+    ("UserGet", "AuthUserGet"),
+    ("UserList", "AuthUserList"),
+    ("UserDelete", "AuthUserDelete"),
+    ("UserChangePassword", "AuthUserChangePassword"),
+    ("UserGrantRole", "AuthUserGrantRole"),
+    ("UserRevokeRole", "AuthUserRevokeRole"),
+    ("RoleAdd", "AuthRoleAdd"),
+    ("RoleGet", "AuthRoleGet"),
+    ("RoleList", "AuthRoleList"),
+    ("RoleDelete", "AuthRoleDelete"),
+    ("RoleGrantPermission", "AuthRoleGrantPermission"),
+    ("RoleRevokePermission", "AuthRoleRevokePermission"),
 ];
 
 /// gRPC's codes as its monitoring spells them, by number.
@@ -214,6 +233,8 @@ pub(super) struct Call {
     handled: Vec<IntCounter>,
     /// Each by failure and success.
     seconds: Vec<[Histogram; 2]>,
+    /// How long it was open, where that is measured.
+    open_seconds: Option<Histogram>,
 }
 
 impl Call {
@@ -228,8 +249,31 @@ impl Call {
         !self.seconds.is_empty()
     }
 
-    /// It took this long.
-    pub(super) fn took(&self, duration: Duration, is_success: bool) {
+    /// Whether it is measured how long it was open.
+    pub(super) fn is_measured(&self) -> bool {
+        self.open_seconds.is_some()
+    }
+
+    /// It was open for this long.
+    pub(super) fn was_open(&self, duration: Duration) {
+        if let Some(seconds) = &self.open_seconds {
+            seconds.observe(duration.as_secs_f64());
+        }
+    }
+
+    /// It took this long. As in etcd, a command is a success once it was applied,
+    /// whatever came of it, and what is refused at the door is not timed.
+    pub(super) fn took(&self, duration: Duration, code: tonic::Code) {
+        use tonic::Code::{
+            Cancelled, DeadlineExceeded, Internal, InvalidArgument, Ok, Unauthenticated,
+            Unavailable, Unknown,
+        };
+        let is_success = match code {
+            Ok => true,
+            InvalidArgument | Unauthenticated => return,
+            Unavailable | DeadlineExceeded | Cancelled | Internal | Unknown => false,
+            _ => !matches!(self.direct, Some(Direct::Range)),
+        };
         for seconds in &self.seconds {
             seconds[usize::from(is_success)].observe(duration.as_secs_f64());
         }
@@ -256,8 +300,8 @@ pub(super) enum Found<'a> {
 
 impl Calls {
     /// All calls, with counters that are registered here.
-    pub(super) fn new(registry: &Registry) -> Calls {
-        let counts = Counts::new(registry);
+    pub(super) fn new(registry: &Registry, is_extensive: bool) -> Calls {
+        let counts = Counts::new(registry, is_extensive);
         let call = |service, name, (method, kind): (&'static str, Kind)| {
             (method, Arc::new(counts.call(service, name, method, kind)))
         };
@@ -297,10 +341,11 @@ struct Counts {
     handled: IntCounterVec,
     seconds: HistogramVec,
     range_seconds: HistogramVec,
+    open_seconds: Option<HistogramVec>,
 }
 
 impl Counts {
-    fn new(registry: &Registry) -> Counts {
+    fn new(registry: &Registry, is_extensive: bool) -> Counts {
         const LABELS: &[&str] = &["grpc_type", "grpc_service", "grpc_method"];
         const WITH_CODE: &[&str] = &["grpc_type", "grpc_service", "grpc_method", "grpc_code"];
         let buckets =
@@ -339,6 +384,10 @@ impl Counts {
                 buckets(0.0001, 20),
                 &["success"],
             ),
+            open_seconds: is_extensive.then(|| {
+                let (name, help) = ("grpc_server_handling_seconds", "How long calls were open.");
+                histograms(registry, name, help, DEFAULT_BUCKETS.to_vec(), LABELS)
+            }),
         }
     }
 
@@ -370,6 +419,7 @@ impl Counts {
             sent: self.sent.with_label_values(&labels),
             handled: handled.collect(),
             seconds,
+            open_seconds: self.open_seconds.as_ref().map(|all| all.with_label_values(&labels)),
         }
     }
 }
@@ -383,7 +433,7 @@ mod tests {
     #[test]
     fn every_call_is_counted_from_zero_with_every_code() {
         let registry = Registry::new();
-        let calls = Calls::new(&registry);
+        let calls = Calls::new(&registry, false);
         calls.get("/etcdserverpb.Watch/Watch").ended(tonic::Code::Unavailable);
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
@@ -400,8 +450,28 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_was_applied_is_a_success() {
+        use tonic::Code;
+        let registry = Registry::new();
+        let calls = Calls::new(&registry, false);
+        let codes = [Code::Ok, Code::NotFound, Code::InvalidArgument, Code::Unavailable];
+        for path in ["/etcdserverpb.Lease/LeaseRevoke", "/etcdserverpb.KV/Range"] {
+            codes.map(|code| calls.get(path).took(Duration::from_millis(1), code));
+        }
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let count = |success: bool, kind: &str| {
+            let name = "etcd_server_request_duration_seconds_count";
+            let series = format!("{name}{{success=\"{success}\",type=\"{kind}\"}} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&series));
+            line.unwrap().parse::<u64>().unwrap()
+        };
+        assert_eq!((count(true, "LeaseRevoke"), count(false, "LeaseRevoke")), (2, 1));
+        assert_eq!((count(true, "Range"), count(false, "Range")), (1, 2));
+    }
+
+    #[test]
     fn a_path_leads_to_a_call_a_service_or_nothing() {
-        let calls = Calls::new(&Registry::new());
+        let calls = Calls::new(&Registry::new(), false);
         let Found::Call(call) = calls.find("/etcdserverpb.KV/RangeStream") else {
             panic!("not found");
         };

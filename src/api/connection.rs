@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,11 +75,13 @@ pub(super) struct Guest {
     pub(super) is_secured: bool,
     /// The user that its certificate makes it.
     pub(super) common_name: Option<Arc<str>>,
+    /// Where it is, if on a network.
+    pub(super) remote: Option<SocketAddr>,
 }
 
 impl Default for Guest {
     fn default() -> Guest {
-        Guest { serves: Serves::Everything, is_secured: false, common_name: None }
+        Guest { serves: Serves::Everything, is_secured: false, common_name: None, remote: None }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn welcome(
     manner: Manner,
     stop: CancellationToken,
 ) {
-    let guest = Guest { serves: manner.serves, ..Guest::default() };
+    let guest = plain(&arrival, &manner);
     match (arrival, &manner.tls) {
         (Arrival::Tcp(stream), None) => connection::serve(services, stream, guest, stop).await,
         (arrival, None) => connection::serve(services, arrival.into_any(), guest, stop).await,
@@ -41,7 +41,7 @@ pub(super) async fn welcome(
 /// Finds out who is there, as far as the place wants to know; `None` if it is
 /// nobody who may come in.
 pub(super) async fn identify(arrival: Arrival, manner: &Manner) -> Option<(Box<dyn AnyIo>, Guest)> {
-    let plain = Guest { serves: manner.serves, ..Guest::default() };
+    let plain = plain(&arrival, manner);
     let Some(tls) = &manner.tls else { return Some((arrival.into_any(), plain)) };
     let remote = arrival.name();
     let shown = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
@@ -61,6 +61,11 @@ pub(super) async fn identify(arrival: Arrival, manner: &Manner) -> Option<(Box<d
     shown
 }
 
+/// Somebody of whom nothing is known but the address.
+fn plain(arrival: &Arrival, manner: &Manner) -> Guest {
+    Guest { serves: manner.serves, remote: arrival.address(), ..Guest::default() }
+}
+
 async fn is_secured(arrival: &Arrival) -> Option<bool> {
     match arrival.first_byte().await {
         Ok(first) => first.map(is_handshake),
@@ -77,9 +82,9 @@ async fn secure(
     remote: &str,
     manner: &Manner,
 ) -> Option<(Box<dyn AnyIo>, Guest)> {
+    let guest = plain(&arrival, manner);
     let host = arrival.host();
     let handshake = tls.accept(arrival.into_any(), remote, host).await?;
-    let guest =
-        Guest { serves: manner.serves, is_secured: true, common_name: handshake.common_name };
+    let guest = Guest { is_secured: true, common_name: handshake.common_name, ..guest };
     Some((Box::new(handshake.stream), guest))
 }

@@ -27,6 +27,7 @@ use super::listener::Serves;
 use super::member::Member;
 use super::server::Services;
 use super::sketch;
+use super::stats::{Asked, Kept};
 use super::status::{self, Refusal};
 use super::unary::{self, Body};
 
@@ -99,23 +100,29 @@ impl Front {
             Found::Nothing => return status::unknown(path, false).into_http(),
         };
         call.started.inc();
-        let open = Open { call, is_ended: false };
+        let open = Open::new(call);
+        if open.call.kind == Kind::Unary {
+            open.call.received.inc();
+        }
         if let Err(refusal) = self.admit(&metadata, open.call.kind) {
             return open.refuse(refusal);
         }
         let wishes = Wishes { timeout: metadata.timeout, wants_leader: metadata.wants_leader };
         if open.call.kind == Kind::Unary {
-            open.call.received.inc();
             let direct = open.call.direct.filter(|_| metadata.is_plain());
+            let asked = Asked::now(self.guest.remote);
             return match direct {
                 Some(direct) => {
-                    let work = self.services.call_directly(direct, request);
-                    self.unary(open, work, wishes.timeout).await
+                    let work = self.services.call_directly(direct, request, asked);
+                    self.unary(open, work, asked, wishes.timeout).await
                 }
                 None => {
+                    let path = request.uri().path().to_owned();
                     let request = answer_in_kind(request);
                     let work = self.services.call(open.call.service, request);
-                    Box::pin(self.unary(open, work, wishes.timeout)).await
+                    let answer = Box::pin(self.unary(open, work, asked, wishes.timeout)).await;
+                    asked.tell(&self.services.member, &path, asked.began.elapsed());
+                    answer
                 }
             };
         }
@@ -143,9 +150,9 @@ impl Front {
         &self,
         open: Open,
         work: impl Future<Output = Answer>,
+        asked: Asked,
         timeout: Option<Duration>,
     ) -> Answer {
-        let began = open.call.is_timed().then(Instant::now);
         let answer = match timeout {
             None => work.await,
             Some(timeout) => match tokio::time::timeout(timeout, work).await {
@@ -154,11 +161,8 @@ impl Front {
             },
         };
         let (answer, code) = self.read(answer);
-        if let Some(began) = began {
-            open.call.took(began.elapsed(), code == Code::Ok);
-        }
-        if code == Code::Ok {
-            open.call.sent.inc();
+        if open.call.is_timed() {
+            open.call.took(asked.began.elapsed(), code);
         }
         open.end(code);
         answer
@@ -210,12 +214,30 @@ struct Wishes {
 struct Open {
     call: Arc<Call>,
     is_ended: bool,
+    /// When it began, where that is measured.
+    began: Option<Instant>,
 }
 
 impl Open {
+    fn new(call: Arc<Call>) -> Open {
+        let began = call.is_measured().then(Instant::now);
+        Open { call, is_ended: false, began }
+    }
+
     fn end(mut self, code: Code) {
         self.is_ended = true;
+        self.count(code);
+    }
+
+    fn count(&self, code: Code) {
         self.call.ended(code);
+        // As in etcd, an error is a message too.
+        if self.call.kind == Kind::Unary {
+            self.call.sent.inc();
+        }
+        if let Some(began) = self.began {
+            self.call.was_open(began.elapsed());
+        }
     }
 
     fn refuse(self, refusal: Refusal) -> Answer {
@@ -228,7 +250,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.is_ended {
-            self.call.ended(Code::Cancelled);
+            self.count(Code::Cancelled);
         }
     }
 }
@@ -372,39 +394,58 @@ impl Services {
         answer.map(Body::Other)
     }
 
-    async fn call_directly(&self, call: Direct, request: http::Request<Incoming>) -> Answer {
+    async fn call_directly(
+        &self,
+        call: Direct,
+        request: http::Request<Incoming>,
+        asked: Asked,
+    ) -> Answer {
         let is_asked = self.member.reader().is_auth_on();
         let who = if is_asked {
             Who::read(request.headers(), request.extensions())
         } else {
             Who::default()
         };
-        self.exchange(call, &who, request.into_body()).await.unwrap_or_else(Status::into_http)
+        let outcome = self.exchange(call, &who, request.into_body(), asked).await;
+        outcome.unwrap_or_else(Status::into_http)
     }
 
-    async fn exchange(&self, call: Direct, who: &Who, body: Incoming) -> Result<Answer, Status> {
-        let bytes_max = self.member.message_bytes_max();
+    async fn exchange(
+        &self,
+        call: Direct,
+        who: &Who,
+        body: Incoming,
+        asked: Asked,
+    ) -> Result<Answer, Status> {
+        let message = unary::receive_bytes(body, self.member.message_bytes_max()).await?;
+        let kept = Kept::new(&self.member, asked, &message);
         let keys = &self.keys;
         Ok(match call {
             Direct::Put => {
-                let request = unary::receive(body, bytes_max).await?;
-                unary::answer(&keys.put(who, request).await?)
+                let response = keys.put(who, unary::decode(message)?).await?;
+                kept.put(&response);
+                unary::answer(&response)
             }
-            Direct::Range => {
-                let request = unary::receive(body, bytes_max).await?;
-                match keys.list(who, request).await? {
-                    Listed::Whole(response) => unary::answer_range(response),
-                    Listed::Rows(frame, rows) => unary::answer_rows(&frame, *rows),
+            Direct::Range => match keys.list(who, unary::decode(message)?).await? {
+                Listed::Whole(response) => {
+                    kept.range(&response);
+                    unary::answer_range(response)
                 }
-            }
+                Listed::Rows(frame, rows) => {
+                    kept.rows(&frame, &rows);
+                    unary::answer_rows(&frame, *rows)
+                }
+            },
             Direct::Txn => {
-                let message = unary::receive_bytes(body, bytes_max).await?;
                 sketch::txn(&message, self.member.options.txn_ops_max)?;
-                unary::answer(&keys.txn(who, unary::decode(message)?).await?)
+                let response = keys.txn(who, unary::decode(message)?).await?;
+                kept.txn(&response);
+                unary::answer(&response)
             }
             Direct::DeleteRange => {
-                let request = unary::receive(body, bytes_max).await?;
-                unary::answer(&keys.delete_range(who, request).await?)
+                let response = keys.delete_range(who, unary::decode(message)?).await?;
+                kept.delete_range(&response);
+                unary::answer(&response)
             }
         })
     }
@@ -418,14 +459,14 @@ mod tests {
     use super::*;
 
     fn streamed(registry: &Registry, body: Body, end: Option<Refusal>) -> Streamed {
-        let call = Calls::new(registry).get("/etcdserverpb.Watch/Watch");
+        let call = Calls::new(registry, false).get("/etcdserverpb.Watch/Watch");
         let end = async move {
             match end {
                 Some(refusal) => refusal,
                 None => std::future::pending().await,
             }
         };
-        let open = Open { call, is_ended: false };
+        let open = Open::new(call);
         Streamed { body, end: Some(Box::pin(end)), open: Some(open) }
     }
 

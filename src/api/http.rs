@@ -125,7 +125,11 @@ async fn no_profile() -> Response {
 }
 
 async fn metrics(State(member): Here, headers: HeaderMap) -> Response {
+    let scrapes = &member.metrics.scrapes;
+    scrapes.running.inc();
     let text = member.metrics.text(&member);
+    scrapes.running.dec();
+    scrapes.answered.inc();
     let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     if !accepted.is_some_and(takes_gzip) {
         return respond(StatusCode::OK, METRICS, text);

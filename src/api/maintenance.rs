@@ -138,7 +138,8 @@ impl Maintenance for Upkeep {
         let permit = Arc::clone(&self.snapshots).acquire_owned().await;
         let permit = permit.map_err(|_closed| Status::from(status::STOPPED))?;
         let reader = self.member.reader().clone();
-        let pieces = snapshot::begin(reader, self.storage_version(), permit);
+        let timer = self.member.metrics.snapshots.start_timer();
+        let pieces = snapshot::begin(reader, self.storage_version(), (permit, timer));
         let call = Arc::clone(&self.snapshot);
         Ok(Response::new(pieces.inspect_ok(move |_| call.sent.inc()).boxed()))
     }

@@ -76,6 +76,8 @@ pub struct Options {
     pub ping_timeout: Duration,
     /// From when on a unary call is slow, and told in the log.
     pub slow_after: Duration,
+    /// From when on a read is slow, and told in the log as applying is.
+    pub slow_apply: Duration,
     /// Whether the duration of every call is measured.
     pub is_extensive: bool,
     /// The switches of features, to be told.
@@ -140,6 +142,7 @@ impl Default for Options {
             ping_every: Duration::from_secs(2 * 3600),
             ping_timeout: Duration::from_secs(20),
             slow_after: Duration::from_millis(300),
+            slow_apply: Duration::from_millis(100),
             is_extensive: false,
             features: Vec::new(),
             web: Web::default(),
@@ -187,7 +190,7 @@ macro_rules! server {
 impl Services {
     fn new(replica: Replica, options: Options) -> Services {
         let protocol = protocol(&options);
-        let member = Arc::new(Member { replica, options, metrics: Metrics::new() });
+        let member = Arc::new(Member { replica, metrics: Metrics::new(&options), options });
         let bytes_max = member.message_bytes_max();
         let streams_max = usize::try_from(member.options.streams_max).unwrap_or(usize::MAX);
         let of = || Arc::clone(&member);

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -28,12 +28,13 @@ pub(super) const SNAPSHOTS_MAX: usize = 8;
 /// The pieces of one snapshot.
 pub(super) type Pieces = ReceiverStream<Result<SnapshotResponse, Status>>;
 
-/// Begins a snapshot of a storage of some version.
-pub(super) fn begin(reader: Reader, version: String, permit: OwnedSemaphorePermit) -> Pieces {
+/// Begins a snapshot of a storage of some version; what is held on to during it
+/// ends with it.
+pub(super) fn begin(reader: Reader, version: String, held: impl Send + 'static) -> Pieces {
     let (out, pieces) = mpsc::channel(PIECES_WAITING_MAX);
     tokio::task::spawn_blocking(move || {
-        let _permit = permit;
         send(&reader, version, &out);
+        drop(held);
     });
     ReceiverStream::new(pieces)
 }

@@ -114,14 +114,6 @@ impl HttpBody for Body {
     }
 }
 
-/// Takes the one message of a request, and decodes it.
-pub(super) async fn receive<M: Message + Default>(
-    body: Incoming,
-    bytes_max: usize,
-) -> Result<M, Status> {
-    decode(receive_bytes(body, bytes_max).await?)
-}
-
 /// Decodes a message.
 pub(super) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
     M::decode(message).map_err(|error| status::undecodable(&error.to_string()))

@@ -1,12 +1,16 @@
 //! [`Applier`]: committed entries → store → answers, events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::compactor::Compactor;
+use super::counters::Operations;
 use super::failure::Failure;
 use super::shared::Shared;
 use crate::consensus::Committed;
 use crate::ids::Revision;
+use crate::proto::etcdserverpb::TxnResponse;
+use crate::proto::etcdserverpb::response_op::Response;
 use crate::store::{Answer, Applied, LeaseChange, Reply, Store};
 
 /// Bytes of committed entries that wait for the applier. Beyond, a raft leader
@@ -24,6 +28,8 @@ const UNFLUSHED_BYTES_MAX: usize = 12 << 20;
 /// The only owner of the store.
 pub struct Applier {
     store: Store,
+    operations: Operations,
+    slow_after: Duration,
     shared: Arc<Shared>,
     compactor: Compactor,
     unflushed: usize,
@@ -38,9 +44,11 @@ pub(super) fn weight(entry: &Committed) -> usize {
 }
 
 impl Applier {
-    pub(super) fn new(store: Store, shared: Arc<Shared>) -> Applier {
+    /// An applier that tells of what takes longer than `slow_after`.
+    pub(super) fn new(store: Store, shared: Arc<Shared>, slow_after: Duration) -> Applier {
         let compactor = Compactor::new(&shared.reader);
-        Applier { store, shared, compactor, unflushed: 0 }
+        let operations = Operations::new(&shared.counters);
+        Applier { store, operations, slow_after, shared, compactor, unflushed: 0 }
     }
 
     /// Applies entries in order, completes the waiters, publishes events.
@@ -54,7 +62,7 @@ impl Applier {
 
     /// A slice of background compaction, if there is any; whether there is more.
     pub fn maybe_purge(&mut self) -> bool {
-        if self.compactor.maybe_purge(&mut self.store) {
+        if self.compactor.maybe_purge(&mut self.store, &self.shared) {
             self.shared.progress.ring();
         }
         let settling = std::mem::take(&mut *self.shared.settling.lock());
@@ -96,10 +104,17 @@ impl Applier {
         let began = shared.now();
         let applied = self.store.apply(entry.index, entry.term, &entry.data);
         let now = shared.now();
-        shared.counters.applies.observe(now.saturating_sub(began).as_secs_f64());
+        let took = now.saturating_sub(began);
+        shared.counters.applies.observe(took.as_secs_f64());
+        for answer in &applied.answers {
+            self.operations.observe(answer.operation, answer.outcome.is_ok(), took);
+        }
         self.count(&applied);
+        if took > self.slow_after && !applied.answers.is_empty() {
+            self.tell_slow(entry, &applied, took);
+        }
         if applied.compacted {
-            self.compactor.on_compacted();
+            self.compactor.on_compacted(now);
         }
         if !applied.leases.is_empty() {
             shared.lessor.on_applied(&applied.leases, now);
@@ -114,7 +129,9 @@ impl Applier {
         if !applied.answers.is_empty() {
             let ours = applied.answers.into_iter().filter(|answer| self.is_ours(answer));
             shared.pending.complete(
-                ours.map(|Answer { id, outcome }| (id.count, outcome.map_err(Failure::Rejected))),
+                ours.map(|Answer { id, outcome, .. }| {
+                    (id.count, outcome.map_err(Failure::Rejected))
+                }),
             );
         }
         if !applied.changes.is_empty() {
@@ -128,24 +145,99 @@ impl Applier {
         answer.id.member == self.shared.identity.member && answer.id.boot == self.shared.boot
     }
 
+    fn tell_slow(&self, entry: &Committed, applied: &Applied, took: Duration) {
+        let (count, bytes) = (applied.answers.len(), entry.data.len());
+        let first = applied.answers.first().map_or("", |answer| answer.operation);
+        tracing::warn!(
+            took = format!("{took:?}"),
+            "expected-duration" = format!("{:?}", self.slow_after),
+            prefix = "",
+            request = format!("entry:{} commands:{count} first:{first} size:{bytes}", entry.index),
+            response = "",
+            "apply request took too long"
+        );
+        self.shared.counters.slow_applies.inc();
+    }
+
     fn count(&self, applied: &Applied) {
         let counters = &self.shared.counters;
+        let mut deleted = 0;
         for answer in &applied.answers {
-            match answer.outcome {
-                Ok(Reply::DeleteRange(_)) => counters.deletes.inc(),
-                Ok(Reply::Txn(_)) => counters.txns.inc(),
+            match &answer.outcome {
+                Ok(Reply::DeleteRange(response)) => {
+                    counters.deletes.inc();
+                    deleted += response.deleted.unsigned_abs();
+                }
+                Ok(Reply::Txn(txn)) => {
+                    let done = Done::of(txn);
+                    counters.ranges.inc_by(done.ranges);
+                    counters.deletes.inc_by(done.deletes);
+                    counters.txns.inc_by(u64::from(done.ranges + done.deletes + done.puts > 1));
+                    deleted += done.deleted;
+                }
                 _ => {}
             }
         }
-        let events = applied.changes.iter().flat_map(|changes| &changes.events);
-        let (deleted, put): (Vec<_>, Vec<_>) = events.partition(|event| event.deleted);
-        counters.puts.inc_by(put.len() as u64);
-        counters.events.inc_by((put.len() + deleted.len()) as u64);
+        let (mut puts, mut gone, mut bytes) = (0, 0_u64, 0);
+        for event in applied.changes.iter().flat_map(|changes| &changes.events) {
+            if event.deleted {
+                gone += 1;
+            } else {
+                puts += 1;
+                bytes += event.kv.key.len() + event.kv.value.len();
+            }
+        }
+        counters.puts.inc_by(puts);
+        counters.put_bytes.inc_by(bytes as u64);
+        // What nobody deleted went with its lease, key by key.
+        let with_leases = gone.saturating_sub(deleted);
+        counters.deletes.inc_by(with_leases);
+        counters.txns.inc_by(u64::from(with_leases > 1));
         for change in &applied.leases {
             match change {
-                LeaseChange::Granted(..) => counters.leases_granted.inc(),
+                LeaseChange::Granted(_, ttl) => {
+                    counters.leases_granted.inc();
+                    // No lease lives for longer than a float can tell.
+                    counters
+                        .lease_ttls
+                        .observe(Duration::from_secs(ttl.unsigned_abs()).as_secs_f64());
+                }
                 LeaseChange::Ended(_) => counters.leases_revoked.inc(),
                 LeaseChange::Checkpointed(..) => {}
+            }
+        }
+    }
+}
+
+/// What a txn did, as etcd counts it: a txn is one that did more than one thing.
+#[derive(Default)]
+struct Done {
+    ranges: u64,
+    deletes: u64,
+    puts: u64,
+    /// Keys that the deletions found.
+    deleted: u64,
+}
+
+impl Done {
+    fn of(txn: &TxnResponse) -> Done {
+        let mut done = Done::default();
+        done.add(txn);
+        done
+    }
+
+    fn add(&mut self, txn: &TxnResponse) {
+        for op in &txn.responses {
+            match &op.response {
+                Some(Response::ResponseRange(_)) => self.ranges += 1,
+                Some(Response::ResponseDeleteRange(response)) => {
+                    self.deletes += 1;
+                    self.deleted += response.deleted.unsigned_abs();
+                }
+                Some(Response::ResponsePut(_)) => self.puts += 1,
+                // A txn holds others only so deep.
+                Some(Response::ResponseTxn(inner)) => self.add(inner),
+                None => {}
             }
         }
     }

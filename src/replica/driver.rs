@@ -153,6 +153,9 @@ impl Driver {
         let expired = self.shared.pending.expire(now);
         self.shared.counters.proposals_failed.inc_by(expired as u64);
         self.reads.expire(now);
+        let (slow, failed) = self.reads.take_counts();
+        self.shared.counters.slow_reads.inc_by(slow);
+        self.shared.counters.reads_failed.inc_by(failed);
     }
 
     /// Proposes all commands, as many to an entry as it takes.

@@ -1,6 +1,7 @@
 //! Building a member's parts from what is on its disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub request_bytes_max: usize,
     /// The store's.
     pub store: store::Options,
+    /// From when on an application is slow, and told in the log.
+    pub slow_apply: Duration,
     /// The exact election timeout in ticks, where chance is not wanted.
     pub election_ticks_exact: Option<usize>,
 }
@@ -129,7 +132,7 @@ pub fn open(engines: Engines, clock: Arc<dyn Clock>, options: &Options) -> Resul
         replica: Replica::new(shared.clone()),
         inbox,
         driver: Driver::new(core, shared.clone()),
-        applier: Applier::new(store, shared),
+        applier: Applier::new(store, shared, options.slow_apply),
         durable,
     })
 }

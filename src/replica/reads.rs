@@ -23,6 +23,10 @@ pub(super) struct Reads {
     last_round: u64,
     flying: Option<Round>,
     forming: Vec<Read>,
+    /// Rounds that were asked for again because nobody answered.
+    slow: u64,
+    /// Reads that were dropped.
+    failed: u64,
 }
 
 struct Round {
@@ -40,7 +44,7 @@ struct Read {
 impl Reads {
     /// No reads; one that waits longer than `patience` is dropped.
     pub(super) fn new(patience: Duration) -> Reads {
-        Reads { patience, last_round: 0, flying: None, forming: Vec::new() }
+        Reads { patience, last_round: 0, flying: None, forming: Vec::new(), slow: 0, failed: 0 }
     }
 
     /// A read wants an index.
@@ -52,7 +56,10 @@ impl Reads {
     pub(super) fn next_round(&mut self, now: Duration) -> Option<u64> {
         match &mut self.flying {
             Some(round) if now < round.asked + RETRY_AFTER && !round.asks_again => return None,
-            Some(round) => (round.asked, round.asks_again) = (now, false),
+            Some(round) => {
+                self.slow += u64::from(now >= round.asked + RETRY_AFTER);
+                (round.asked, round.asks_again) = (now, false);
+            }
             None if self.forming.is_empty() => return None,
             None => {
                 let reads = std::mem::take(&mut self.forming);
@@ -82,12 +89,23 @@ impl Reads {
 
     /// Drops the reads whose time is up, or whose callers have gone.
     pub(super) fn expire(&mut self, now: Duration) {
-        let waits = |read: &Read| read.deadline > now && !read.answer.is_closed();
-        self.forming.retain(waits);
+        let mut failed = 0;
+        let mut waits = |read: &Read| {
+            let is_gone = read.answer.is_closed();
+            failed += u64::from(!is_gone && read.deadline <= now);
+            read.deadline > now && !is_gone
+        };
+        self.forming.retain(&mut waits);
         if let Some(round) = &mut self.flying {
-            round.reads.retain(waits);
+            round.reads.retain(&mut waits);
         }
+        self.failed += failed;
         self.flying.take_if(|round| round.reads.is_empty());
+    }
+
+    /// Rounds that were slow and reads that failed since the last time.
+    pub(super) fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.slow), std::mem::take(&mut self.failed))
     }
 
     /// Drops all reads: the member stops.
@@ -137,6 +155,7 @@ mod tests {
         reads.on_ready(1, LogIndex(3));
         assert_eq!(read.try_recv(), Ok(LogIndex(3)));
         assert_eq!(reads.next_round(RETRY_AFTER * 3), None);
+        assert_eq!(reads.take_counts(), (1, 0));
     }
 
     #[test]
@@ -149,5 +168,6 @@ mod tests {
         assert_eq!(flying.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert_eq!(forming.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         assert_eq!(reads.next_round(PATIENCE), Some(2));
+        assert_eq!(reads.take_counts(), (0, 1));
     }
 }

@@ -189,6 +189,16 @@ impl Replica {
         self.shared.watchers.counts()
     }
 
+    /// Watchers that read history, and revisions that streams have yet to tell.
+    pub fn watchers_lag(&self) -> (u64, u64) {
+        self.shared.watchers.lag()
+    }
+
+    /// Events that watchers were told.
+    pub fn events_told(&self) -> u64 {
+        self.shared.watchers.told()
+    }
+
     /// Renews a lease: its TTL, or 0 if there is no such lease (any more).
     ///
     /// - Where no raft leader is, renewals are not passed on yet: nobody leads.

@@ -126,6 +126,7 @@ fn options() -> Options {
         },
         request_bytes_max: 3 << 20,
         store: store::Options::default(),
+        slow_apply: Duration::from_secs(1),
         election_ticks_exact: None,
     }
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::auth::TokenChange;
-use super::command::{AccountChange, Caller, Reply, Request, read_entry};
-use super::compaction::Jobs;
+use super::command::{AccountChange, Caller, Reply, Request, operation, read_entry};
+use super::compaction::{Jobs, Purged};
 use super::gate;
 use super::range::header;
 use super::reader::Reader;
@@ -44,6 +44,8 @@ impl Default for Options {
 pub struct Answer {
     /// Whose it is.
     pub id: ProposalId,
+    /// What was asked for, by etcd's name.
+    pub operation: &'static str,
     /// What came of it.
     pub outcome: Result<Reply, Rejection>,
 }
@@ -97,11 +99,12 @@ impl Store {
         let mut work = Work::default();
         work.applied.answers.reserve_exact(commands.len());
         for (id, request) in commands {
+            let operation = request.as_ref().map_or("unknown", |(_, request)| operation(request));
             let outcome = match request {
                 Some((caller, request)) => self.carry_out(index, &caller, request, &mut work),
                 None => Err(Rejection::Malformed),
             };
-            work.applied.answers.push(Answer { id, outcome });
+            work.applied.answers.push(Answer { id, operation, outcome });
         }
         self.publish(index, term, before, work)
     }
@@ -280,6 +283,11 @@ impl Store {
     /// is more to do.
     pub fn purge(&mut self) -> bool {
         self.jobs.purge(&self.shared)
+    }
+
+    /// The compaction that was finished since the last time, if one was.
+    pub fn take_purged(&mut self) -> Option<Purged> {
+        self.jobs.take_finished()
     }
 
     /// Resets the high-water mark of the allocated size (defragmentation).

@@ -60,6 +60,39 @@ pub enum Reply {
     Done,
 }
 
+/// What a request is called where its time is told; the names are etcd's.
+pub(super) fn operation(request: &Request) -> &'static str {
+    use log::accounts::Change;
+    match request {
+        Request::Put(_) => "Put",
+        Request::DeleteRange(_) => "DeleteRange",
+        Request::Txn(_) => "Txn",
+        Request::Compact(_) => "Compaction",
+        Request::LeaseGrant(_) => "LeaseGrant",
+        // A lease that runs out is revoked by the raft leader.
+        Request::LeaseRevoke(_) | Request::LeaseExpire(_) => "LeaseRevoke",
+        Request::LeaseCheckpoint(_) => "LeaseCheckpoint",
+        Request::Alarm(_) => "Alarm",
+        Request::MemberAttributes(_) => "ClusterMemberAttrSet",
+        Request::ClusterVersion(_) => "ClusterVersionSet",
+        Request::Accounts(accounts) => match &accounts.change {
+            Some(Change::Enable(_)) => "AuthEnable",
+            Some(Change::Disable(_)) => "AuthDisable",
+            Some(Change::UserAdd(_)) => "AuthUserAdd",
+            Some(Change::UserChangePassword(_)) => "AuthUserChangePassword",
+            Some(Change::UserDelete(_)) => "AuthUserDelete",
+            Some(Change::UserGrantRole(_)) => "AuthUserGrantRole",
+            Some(Change::UserRevokeRole(_)) => "AuthUserRevokeRole",
+            Some(Change::RoleAdd(_)) => "AuthRoleAdd",
+            Some(Change::RoleDelete(_)) => "AuthRoleDelete",
+            Some(Change::RoleGrantPermission(_)) => "AuthRoleGrantPermission",
+            Some(Change::RoleRevokePermission(_)) => "AuthRoleRevokePermission",
+            Some(Change::Login(_)) => "Authenticate",
+            None => "unknown",
+        },
+    }
+}
+
 /// The format of entries.
 const FORMAT: u32 = 1;
 

@@ -29,10 +29,25 @@ pub(super) struct Jobs {
     /// The compact revision; -1 if there was none.
     pub(super) scheduled: i64,
     queue: VecDeque<Job>,
+    /// The last that was finished, until somebody asks.
+    finished: Option<Purged>,
+}
+
+/// A compaction whose space has come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    /// Its revision.
+    pub revision: i64,
+    /// The rows that are gone.
+    pub rows: u64,
+    /// The hash of what is left up to that revision.
+    pub hash: u32,
 }
 
 struct Job {
     to: i64,
+    /// Rows that it removed so far.
+    removed: u64,
     /// The first row that was not looked at.
     next: Vec<u8>,
     hasher: Hasher,
@@ -48,7 +63,7 @@ impl Jobs {
         if scheduled != finished {
             queue.push_back(Job::new(finished, scheduled, false));
         }
-        Jobs { scheduled, queue }
+        Jobs { scheduled, queue, finished: None }
     }
 
     /// A compaction, at a store of some revision.
@@ -86,24 +101,32 @@ impl Jobs {
         }
         shared.engine.write(batch);
         if is_done {
+            let hashed = job.hasher.finish();
+            let (revision, rows) = (job.to, job.removed);
+            self.finished = Some(Purged { revision, rows, hash: hashed.hash });
             if job.is_whole {
-                shared.hashes.lock().push(job.hasher.finish());
+                shared.hashes.lock().push(hashed);
             }
             shared.state.write().finished = job.to;
             self.queue.pop_front();
         }
         !self.queue.is_empty()
     }
+
+    /// The compaction that was finished since the last time, if one was.
+    pub(super) fn take_finished(&mut self) -> Option<Purged> {
+        self.finished.take()
+    }
 }
 
 impl Job {
     fn new(from: i64, to: i64, is_whole: bool) -> Job {
-        Job { to, next: Vec::new(), hasher: Hasher::new(from, to), is_whole }
+        Job { to, removed: 0, next: Vec::new(), hasher: Hasher::new(from, to), is_whole }
     }
 
     /// Looks at a slice of rows; whether those were the last.
     fn slice(&mut self, shared: &Shared, batch: &mut Batch) -> bool {
-        let Job { to, next, hasher, .. } = self;
+        let Job { to, removed, next, hasher, .. } = self;
         let (mut rows, mut bytes) = (0, 0);
         let mut is_done = true;
         let from = std::mem::take(next);
@@ -121,6 +144,7 @@ impl Job {
             drop(state);
             hasher.row(version, row, !goes);
             if goes {
+                *removed += 1;
                 batch.delete(REVISIONS, key);
             }
             ControlFlow::Continue(())

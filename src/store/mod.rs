@@ -72,6 +72,7 @@ mod tests;
 pub use apply::{Answer, Applied, LeaseChange, Options, Store};
 pub use auth::TokenChange;
 pub use command::{AccountChange, Caller, Reply, Request, append_command, begin_entry};
+pub use compaction::Purged;
 pub use members::Genesis;
 pub use range::RangeStream;
 pub use reader::{Damaged, Hashed, LeaseView, Reader, Sizes};

@@ -73,6 +73,11 @@ impl RangeRows {
         RangeResponse { header, kvs: Vec::new(), more: self.more, count: self.count }
     }
 
+    /// How many keys are not read yet.
+    pub fn keys_left(&self) -> usize {
+        self.left
+    }
+
     /// The length of all keys as they stand in the answer.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -106,6 +106,7 @@ impl Member {
             timings: TIMINGS,
             request_bytes_max: 1 << 20,
             store: kat::store::Options::default(),
+            slow_apply: Duration::from_secs(1),
             election_ticks_exact: Some(ticks + own),
         };
         let parts = replica::open(self.disk.engines(), self.clock.clone(), &options);

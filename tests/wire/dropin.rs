@@ -1,5 +1,6 @@
 //! Our own in the place of an `etcd` binary: what its starters rely on.
 
+mod logs;
 mod refusals;
 mod starts;
 

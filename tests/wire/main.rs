@@ -12,6 +12,8 @@ mod clients;
 mod comparison;
 mod differences;
 mod dropin;
+mod metrics;
+mod pages;
 mod process;
 mod state;
 mod tls;

@@ -252,7 +252,8 @@ impl Flags {
     /// Tells whether a gate is open: by its own switch, by that of its stage, or
     /// by default.
     pub(super) fn is_open(&self, gate: &Gate) -> bool {
-        self.switched(gate).unwrap_or(gate.stage == Stage::Beta)
+        let by_default = gate.stage == Stage::Beta && gate.name != ALL_BETA;
+        self.switched(gate).unwrap_or(by_default)
     }
 
     /// The gates that were switched, by themselves or with their stage.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::ports::{self, FIXTURES, Traffic};
 use super::settings::Settings;
-use super::start::{start_log, tell_notes, tell_start};
+use super::start::{start_log, tell_end, tell_notes, tell_start};
 use crate::agent::errors::{Kind, Report, disk};
 use crate::agent::lock::Lock;
 use crate::agent::logs::FATAL;
@@ -70,11 +70,12 @@ async fn live(settings: &Settings) -> Result<i32, Report> {
     let published = member.publish(&settings.name, &settings.advertise_clients);
     let outcome = match stop.token.run_until_cancelled(published).await {
         Some(Ok(())) => {
+            maybe_defragment(settings, &member).await;
             let services = Services::start(&member, listeners, settings.history);
             tell_ready(settings, &member, &traffic);
             stop.token.cancelled().await;
             notify(&[NotifyState::Stopping]);
-            tracing::info!(signal = stop.signal(), "closing etcd server");
+            tell_end(settings, "closing etcd server");
             services.stop().await;
             Ok(())
         }
@@ -84,9 +85,27 @@ async fn live(settings: &Settings) -> Result<i32, Report> {
     if timeout(FLUSH_WITHIN, member.stop()).await.is_err() {
         tracing::info!("the log supplies at the next start what is not flushed yet");
     }
-    tracing::info!("closed etcd server");
+    tell_end(settings, "closed etcd server");
     drop(lock);
     outcome.map(|()| last_signal(&stop))
+}
+
+/// Gives wasted space back before anybody is served, where that was asked for.
+async fn maybe_defragment(settings: &Settings, member: &Member) {
+    let threshold = settings.flags.number("bootstrap-defrag-threshold-megabytes") << 20;
+    if threshold == 0 {
+        return;
+    }
+    let sizes = member.replica().reader().sizes();
+    if sizes.total - sizes.in_use >= threshold {
+        return member.replica().defragment().await;
+    }
+    tracing::info!(
+        "current-db-size-bytes" = sizes.total,
+        "current-db-size-in-use-bytes" = sizes.in_use,
+        "bootstrap-defrag-threshold-bytes" = threshold,
+        "Skipping defragmentation"
+    );
 }
 
 fn last_signal(stop: &Stop) -> i32 {

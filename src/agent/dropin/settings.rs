@@ -291,6 +291,7 @@ fn replica_options(flags: &Flags) -> Result<replica::Options, Misread> {
             quota_bytes: flags.number("quota-backend-bytes"),
             ..store::Options::default()
         },
+        slow_apply: flags.duration("warning-apply-duration"),
         election_ticks_exact: None,
     })
 }
@@ -309,6 +310,7 @@ fn api_options(flags: &Flags, tokens: TokenKind) -> api::Options {
         election_timeout: election,
         ping_every: flags.duration("grpc-keepalive-interval"),
         ping_timeout: flags.duration("grpc-keepalive-timeout"),
+        slow_apply: flags.duration("warning-apply-duration"),
         slow_after: slow_after(flags.duration("warning-unary-request-duration")),
         is_extensive: flags.text("metrics") == "extensive",
         features: features(flags),

@@ -138,6 +138,17 @@ pub(super) fn tell_start(settings: &Settings, is_there: bool) {
     tracing::info!(fields = %told, "starting an etcd server");
 }
 
+/// Says that the end begins, or has come.
+pub(super) fn tell_end(settings: &Settings, text: &str) {
+    tracing::info!(
+        name = settings.name.as_str(),
+        "data-dir" = settings.data_dir.display().to_string(),
+        "advertise-peer-urls" = ?settings.advertise_peers,
+        "advertise-client-urls" = ?settings.advertise_clients,
+        "{text}"
+    );
+}
+
 /// What the flags say, in the form that etcd gives each of them.
 fn given(flags: &Flags) -> Vec<(String, Value)> {
     const LISTS: &[&str] = &[

@@ -23,6 +23,7 @@ pub struct Watchers {
     published: AtomicI64,
     closed: AtomicBool,
     alive: AtomicU64,
+    told: AtomicU64,
     last_number: AtomicU64,
     inner: Mutex<Inner>,
 }
@@ -54,6 +55,7 @@ impl Watchers {
             published,
             closed: AtomicBool::new(false),
             alive: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             last_number: AtomicU64::new(0),
             inner: Mutex::default(),
         })
@@ -97,6 +99,23 @@ impl Watchers {
     pub fn counts(&self) -> (u64, u64) {
         let streams = self.inner.lock().streams.len() as u64;
         (self.alive.load(Ordering::Relaxed), streams)
+    }
+
+    /// Watchers that read history, and notes that wait for a stream to tell them.
+    pub fn lag(&self) -> (u64, u64) {
+        let inner = self.inner.lock();
+        let behind = self.alive.load(Ordering::Relaxed).saturating_sub(inner.index.seated());
+        (behind, inner.streams.values().map(|mailbox| mailbox.waiting()).sum())
+    }
+
+    /// Events that watchers were told.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// Counts events that a watcher is told.
+    pub(super) fn count_told(&self, events: usize) {
+        self.told.fetch_add(events as u64, Ordering::Relaxed);
     }
 
     /// The member stops: all streams end.

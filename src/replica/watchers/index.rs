@@ -66,6 +66,11 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// How many have a seat.
+    pub(super) fn seated(&self) -> u64 {
+        self.seated as u64
+    }
+
     /// Whether nobody watches.
     pub(super) fn is_empty(&self) -> bool {
         self.seated == 0

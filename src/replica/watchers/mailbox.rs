@@ -72,6 +72,11 @@ impl Mailbox {
         notes.lost.clear();
     }
 
+    /// How many notes wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.notes.lock().queue.len() as u64
+    }
+
     /// Wakes the stream.
     pub(super) fn ring(&self) {
         self.bell.notify_one();

@@ -316,6 +316,7 @@ impl WatchStream {
             return;
         }
         watcher.quiet = false;
+        self.hub.count_told(events.len());
         let response = WatchResponse { events, ..watcher.response(revision) };
         if watcher.fragment {
             self.responses.extend(fragments::split(response, self.options.fragment_bytes));
