@@ -133,7 +133,10 @@ impl Stage {
                 let is_one = line["msg"] == "rejected connection on client endpoint";
                 assert!(!is_one || line["remote-addr"].is_string(), "{line}");
                 let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-                is_one.then(|| format!("{:?} {}", field("server-name"), reason(&field("error"))))
+                // Some that are turned away hang up before they hear it.
+                let is_gone = field("error").contains("reset by peer");
+                (is_one && !is_gone)
+                    .then(|| format!("{:?} {}", field("server-name"), reason(&field("error"))))
             };
             let found: Vec<_> = lines.filter_map(of).collect();
             (found.len() >= count).then_some(found)

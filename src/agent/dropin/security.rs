@@ -131,13 +131,11 @@ fn list(flags: &Flags, flag: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn security(arguments: &[&str]) -> Result<Security, Misread> {
         let owned: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
-        Security::of(&Flags::read(&owned, &BTreeMap::new()).unwrap())
+        Security::of(&Flags::read(&owned).unwrap())
     }
 
     fn refused(arguments: &[&str]) -> String {

@@ -55,7 +55,7 @@ impl Papers {
         fs::rename(aside, self.folder.join(file)).unwrap();
     }
 
-    fn sign(&self, file: &str, params: CertificateParams, issuer: &Issuer) {
+    fn sign(&self, file: &str, params: &CertificateParams, issuer: &Issuer) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, issuer).unwrap();
         self.write(&format!("{file}.key"), key.serialize_pem());
@@ -69,7 +69,7 @@ impl Papers {
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign("server", params, &self.ours);
+        self.sign("server", &params, &self.ours);
     }
 
     /// A client's certificate under the name of its file.
@@ -87,7 +87,7 @@ impl Papers {
         let mut params = named(name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
-        self.sign(file, params, &self.ours);
+        self.sign(file, &params, &self.ours);
     }
 
     /// A client's certificate that has expired.
@@ -111,7 +111,7 @@ impl Papers {
 
     /// A client's certificate that the other authority signed.
     pub(super) fn stranger(&self, file: &str) {
-        self.sign(file, named(file), &self.other);
+        self.sign(file, &named(file), &self.other);
     }
 
     /// A client's own authority, used as its certificate, which is also trusted.

@@ -214,11 +214,15 @@ fn refusal(why: &std::io::Error) -> String {
     }
 }
 
-/// JSON in one form, without the raft term; other text as it is.
+/// JSON in one form, without the raft term, and without what a busy server comes
+/// to only after a while; other text as it is.
 fn settled(body: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(body) else { return body.trim().to_owned() };
     if let Some(header) = value.get_mut("header").and_then(Value::as_object_mut) {
         header.remove("raft_term");
+    }
+    if let Some(version) = value.as_object_mut().filter(|all| all.contains_key("etcdserver")) {
+        version.retain(|name, _| name == "etcdserver");
     }
     value.to_string()
 }
@@ -226,6 +230,15 @@ fn settled(body: &str) -> String {
 impl Stage {
     /// Runs `etcdctl`, and writes down what it prints; what it logs is its own.
     pub(super) fn ctl(&mut self, line: &str) {
+        self.ctl_within(PATIENCE, line);
+    }
+
+    /// The same for who is not let in, and tries until it loses patience.
+    pub(super) fn ctl_in_vain(&mut self, line: &str) {
+        self.ctl_within(Duration::from_secs(3), line);
+    }
+
+    fn ctl_within(&mut self, patience: Duration, line: &str) {
         let filled = super::fill(line, &self.ports);
         let mut arguments: Vec<&str> = filled.split_whitespace().collect();
         let endpoint = format!("--endpoints=https://127.0.0.1:{}", self.ports[0]);
@@ -234,7 +247,8 @@ impl Stage {
         }
         let output = Command::new(peer("etcdctl"))
             .args(&arguments)
-            .args(["--command-timeout=3s", "--dial-timeout=3s"])
+            .arg(format!("--command-timeout={patience:?}"))
+            .arg(format!("--dial-timeout={patience:?}"))
             .current_dir(self.path(""))
             .stdin(Stdio::null())
             .output()
