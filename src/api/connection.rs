@@ -2,6 +2,7 @@
 //! and how it ends.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,9 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::conn::auto::{self, Builder};
 use prometheus::IntCounter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +68,13 @@ pub(super) fn protocol(options: &Options) -> Builder<TokioExecutor> {
     builder
 }
 
+/// How those speak who may speak HTTP/1.1 alone.
+fn first_protocol() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
+    builder
+}
+
 /// Who is at the other end of a connection, and what it may ask for.
 #[derive(Clone, Debug)]
 pub(super) struct Guest {
@@ -90,19 +99,7 @@ pub(super) async fn serve<I>(services: Arc<Services>, io: I, guest: Guest, stop:
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let only;
-    let protocol = match guest.serves {
-        Serves::Grpc => {
-            only = services.protocol.clone().http2_only();
-            &only
-        }
-        // Over TLS, JSON may come as HTTP/2 too.
-        Serves::Http if !guest.is_secured => {
-            only = services.protocol.clone().http1_only();
-            &only
-        }
-        Serves::Everything | Serves::Http => &services.protocol,
-    };
+    let (serves, is_secured) = (guest.serves, guest.is_secured);
     let front = Arc::new(Front::new(Arc::clone(&services), guest, stop.clone()));
     let metrics = &services.member.metrics;
     let heard = Arc::new(AtomicU64::new(0));
@@ -117,7 +114,37 @@ where
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(request).await) }
     });
-    let connection = protocol.serve_connection_with_upgrades(TokioIo::new(io), service);
+    let io = TokioIo::new(io);
+    match serves {
+        Serves::Grpc => {
+            let protocol = services.protocol.clone().http2_only();
+            let connection = protocol.serve_connection(io, service);
+            run(connection, auto::Connection::graceful_shutdown, &heard, &stop).await;
+        }
+        // Over TLS, JSON may come as HTTP/2 too.
+        Serves::Http if !is_secured => {
+            let connection = first_protocol().serve_connection(io, service).with_upgrades();
+            let close = http1::UpgradeableConnection::graceful_shutdown;
+            run(connection, close, &heard, &stop).await;
+        }
+        Serves::Everything | Serves::Http => {
+            let connection = services.protocol.serve_connection_with_upgrades(io, service);
+            let close = auto::UpgradeableConnection::graceful_shutdown;
+            run(connection, close, &heard, &stop).await;
+        }
+    }
+}
+
+/// Runs a connection until it closes, or says too little, or `stop` and a moment
+/// longer.
+async fn run<C, E: fmt::Display>(
+    connection: C,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    heard: &AtomicU64,
+    stop: &CancellationToken,
+) where
+    C: Future<Output = Result<(), E>>,
+{
     let mut connection = std::pin::pin!(connection);
     let silence = async {
         tokio::time::sleep(HANDSHAKE_TIMEOUT).await;
@@ -129,7 +156,7 @@ where
         ended = &mut connection => ended,
         () = silence => return,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
             match tokio::time::timeout(DRAIN_TIMEOUT, connection).await {
                 Ok(ended) => ended,
                 Err(_elapsed) => return,

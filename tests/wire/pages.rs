@@ -42,8 +42,10 @@ fn ask(server: &Server, what: &str, head: &str, body: &str) -> Page {
     let mut stream = connect(server);
     let length = body.len();
     let host = if head.contains("Host: ") { "" } else { "Host: 127.0.0.1\r\n" };
-    write!(stream, "{what} HTTP/1.1\r\n{host}{head}Connection: close\r\n").unwrap();
-    write!(stream, "Content-Length: {length}\r\n\r\n{body}").unwrap();
+    let head = format!("{what} HTTP/1.1\r\n{host}{head}Connection: close\r\n");
+    // At once: who hangs up over bytes that come late resets the connection.
+    let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap_or_else(|why| panic!("{what}: {why}"));
     read(&String::from_utf8_lossy(&answer))

@@ -10,6 +10,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -17,6 +19,12 @@ use tempfile::TempDir;
 /// How long anything that a test waits for may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 const GLANCE_EVERY: Duration = Duration::from_millis(20);
+
+/// The ports that servers get.
+const PORTS_FIRST: u16 = 10_000;
+const PORTS_COUNT: u16 = 20_000;
+/// How far apart runs begin: more than one of them takes.
+const PORTS_STEP: u32 = 3_001;
 
 /// What every server says of itself. Ids follow from it, so they are the same
 /// for all; nobody is meant to connect here.
@@ -245,10 +253,19 @@ pub(crate) fn peer(name: &str) -> PathBuf {
     program
 }
 
-/// Ports that nobody listened on a moment ago, all different.
+/// Ports that nobody listened on a moment ago, all different, and none twice. They
+/// are below those that the system gives to connections, which would take them
+/// before a server does.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    // Other runs on this machine begin elsewhere.
+    let begin = std::process::id().wrapping_mul(PORTS_STEP);
+    let mut ports = std::iter::repeat_with(|| begin.wrapping_add(NEXT.fetch_add(1, Relaxed)))
+        .take(usize::from(PORTS_COUNT))
+        .map(|number| PORTS_FIRST + u16::try_from(number % u32::from(PORTS_COUNT)).unwrap())
+        .filter(is_free);
+    [(); N].map(|()| ports.next().expect("a port is free"))
 }
 
 /// Waits for a condition, and fails when it takes too long.

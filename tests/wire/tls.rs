@@ -104,7 +104,7 @@ impl Stage {
     fn note(&mut self, asked: &str, answered: impl Into<String>) {
         let mut answered = answered.into();
         for (name, port) in PORTS.iter().zip(&self.ports) {
-            answered = answered.replace(&port.to_string(), name);
+            answered = answered.replace(&format!(":{port}"), &format!(":{name}"));
         }
         self.seen.push(format!("{asked}: {answered}"));
     }
