@@ -97,6 +97,7 @@ pub fn open(engines: Engines, clock: Arc<dyn Clock>, options: &Options) -> Resul
         place = (index, term);
     })
     .map_err(damaged)?;
+    store.catch_up();
     let core_options = consensus::Options {
         election_ticks: options.timings.election_ticks,
         heartbeat_ticks: 1,

@@ -285,6 +285,13 @@ impl Store {
         self.jobs.purge(&self.shared)
     }
 
+    /// To be said once what a log knows has been applied again: the hashes of
+    /// compactions in it are not kept. etcd makes a compaction durable before it
+    /// answers, so after a crash it knows none of them.
+    pub fn catch_up(&mut self) {
+        self.jobs.forget_hashes();
+    }
+
     /// The compaction that was finished since the last time, if one was.
     pub fn take_purged(&mut self) -> Option<Purged> {
         self.jobs.take_finished()

@@ -113,6 +113,13 @@ impl Jobs {
         !self.queue.is_empty()
     }
 
+    /// Keeps no hash of what waits for its purge.
+    pub(super) fn forget_hashes(&mut self) {
+        for job in &mut self.queue {
+            job.is_whole = false;
+        }
+    }
+
     /// The compaction that was finished since the last time, if one was.
     pub(super) fn take_finished(&mut self) -> Option<Purged> {
         self.finished.take()

@@ -76,6 +76,7 @@ macro_rules! subjects {
             compactions::compacting
             compactions::hashing
             compactions::starting_again_on_the_data
+            compactions::compacting_at_zero
             watches::creating_watchers
             watches::seeing_writes_live
             watches::catching_up

@@ -115,3 +115,17 @@ pub(super) async fn starting_again_on_the_data(wire: &mut Wire) {
     wire.range(all()).await;
     wire.hash_kv(Default::default()).await;
 }
+
+/// A compaction at zero leaves a hash that is found in the place of the current
+/// one, until a restart.
+pub(super) async fn compacting_at_zero(wire: &mut Wire) {
+    wire.put(put("a", "1")).await;
+    wire.compact(CompactionRequest { revision: 0, physical: true }).await;
+    wire.hash_kv(Default::default()).await;
+    wire.put(put("a", "2")).await;
+    wire.hash_kv(Default::default()).await;
+    wire.crash();
+    wire.hash_kv(Default::default()).await;
+    wire.compact(compact(2)).await;
+    wire.hash_kv(Default::default()).await;
+}
