@@ -44,8 +44,9 @@ impl Player {
     }
 }
 
-/// The shortest that makes a difference as well, in words.
-pub(super) fn report(start: Start, mut played: Vec<Sequence>) -> String {
+/// The shortest that makes a difference as well, in words; `None` if nothing
+/// does any more.
+pub(super) fn report(start: Start, mut played: Vec<Sequence>) -> Option<String> {
     let player = Player { start, end: Instant::now() + PATIENCE };
     let seed = played[played.len() - 1].seed;
     let alone = played.split_off(played.len() - 1);
@@ -56,15 +57,12 @@ pub(super) fn report(start: Start, mut played: Vec<Sequence>) -> String {
         played.extend(alone);
         best = player.differs(&played);
     }
-    let Some(mut best) = best else {
-        let first = played[0].seed;
-        return format!("seed {seed} made a difference after {first}, and then no more");
-    };
+    let mut best = best?;
     player.shrink(&mut played, &mut best);
     let (before, left) = (played.len() - 1, played[played.len() - 1].steps.len());
-    format!(
+    Some(format!(
         "seed {seed} makes a difference, with {left} of its steps after {before} sequences; \
          again: KAT_SEED={seed} KAT_SEQUENCES=1\n{}",
         best.report()
-    )
+    ))
 }
