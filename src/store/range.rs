@@ -6,17 +6,14 @@
 //! bodies are fetched. Two oddities are etcd's: a sort target without an order
 //! sorts what the limit has left over, and keys without values show no lease.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::body;
 use super::cursor::Cursor;
-use super::keyspace::{Pick, SLICE_KEYS_MAX, Wants};
+use super::keyspace::{Pick, Wants};
 use super::rejection::Rejection;
 use super::schema::signed;
-use super::view::{FETCH_MAX, Shared, Source, View};
+use super::view::{FETCH_MAX, Source};
 use super::watch::KeyRange;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
@@ -175,14 +172,14 @@ pub(super) fn answer(
 }
 
 /// Keys with all they hold.
-fn full(source: Source<'_>, mut picks: Vec<Pick>) -> Vec<KeyValue> {
+pub(super) fn full(source: Source<'_>, mut picks: Vec<Pick>) -> Vec<KeyValue> {
     source.fetch(&mut picks);
     let bodies = picks.into_iter().filter_map(|pick| pick.body);
     bodies.map(body::decode).collect()
 }
 
 /// Keys without value and lease.
-fn heads(source: Source<'_>, mut picks: Vec<Pick>) -> Vec<KeyValue> {
+pub(super) fn heads(source: Source<'_>, mut picks: Vec<Pick>) -> Vec<KeyValue> {
     for part in picks.chunks_mut(FETCH_MAX).filter(|part| part.iter().any(|p| p.head.is_none())) {
         source.fetch(part);
     }
@@ -221,119 +218,13 @@ pub(super) fn is_plain(request: &RangeRequest) -> bool {
         && Plan::new(request).is_ok_and(|plan| !plan.bounds_mod() && !plan.bounds_create())
 }
 
+/// Whether keys come in their natural order and nothing else is asked for.
+pub(super) fn is_natural(request: &RangeRequest) -> bool {
+    Plan::new(request).is_ok_and(|plan| !plan.is_whole() && plan.target == SortTarget::Key)
+}
+
 /// Whether a request asks for whole rows in their natural order.
 pub(super) fn is_list(request: &RangeRequest) -> Result<bool, Rejection> {
-    let plan = Plan::new(request)?;
-    let is_natural = !plan.is_whole() && plan.target == SortTarget::Key;
-    Ok(is_natural && !request.keys_only && !request.count_only)
-}
-
-/// The pieces of a range, read at one revision. Nobody waits for whoever is slow
-/// to take them: a compaction of the revision ends this, as in etcd.
-pub struct RangeStream {
-    shared: Arc<Shared>,
-    /// What was current when it began.
-    revision: i64,
-    at: i64,
-    cursor: Cursor,
-    /// Keys found, and not sent yet.
-    rest: VecDeque<Pick>,
-    /// Keys that may still be sent; `None` is no limit.
-    left: Option<usize>,
-    bytes_target: usize,
-    /// Keys fetched at once.
-    step: usize,
-    count: i64,
-    keys_only: bool,
-    count_only: bool,
-    done: bool,
-}
-
-impl RangeStream {
-    /// Begins to read.
-    pub(super) fn new(view: &View, request: &RangeRequest, bytes_target: usize) -> RangeStream {
-        let range = KeyRange::new(&request.key, &request.range_end);
-        let source = view.source();
-        let count = source
-            .count(&range)
-            .unwrap_or_else(|| Cursor::new(&range, Wants::default()).count(source));
-        let limit = usize::try_from(request.limit.max(0)).unwrap_or(usize::MAX);
-        let left = Some(limit).filter(|limit| *limit > 0);
-        RangeStream {
-            shared: Arc::clone(view.shared()),
-            revision: view.published.revision,
-            at: view.at,
-            cursor: Cursor::new(
-                &range,
-                Wants { keys: request.keys_only, bodies: !request.keys_only },
-            ),
-            rest: VecDeque::new(),
-            left: if request.count_only { Some(0) } else { left },
-            bytes_target,
-            step: 1,
-            count,
-            keys_only: request.keys_only,
-            count_only: request.count_only,
-            done: false,
-        }
-    }
-
-    /// The next piece: only the last has header (revision), `more` and `count`.
-    ///
-    /// # Errors
-    /// The revision was compacted since the piece before.
-    pub fn next_piece(&mut self) -> Result<Option<RangeResponse>, Rejection> {
-        if self.done {
-            return Ok(None);
-        }
-        let view = self.shared.view(self.at)?;
-        let kvs = self.next_kvs(view.source());
-        self.refill(view.source());
-        let is_cut = self.left == Some(0);
-        self.done = is_cut || self.rest.is_empty();
-        if !self.done {
-            return Ok(Some(RangeResponse { kvs, ..RangeResponse::default() }));
-        }
-        let more = is_cut && !self.rest.is_empty() && !self.count_only;
-        let header = header(self.revision);
-        Ok(Some(RangeResponse { header, kvs, more, count: self.count }))
-    }
-
-    fn next_kvs(&mut self, source: Source<'_>) -> Vec<KeyValue> {
-        let mut kvs = Vec::new();
-        let mut bytes = 0;
-        while bytes < self.bytes_target.max(1) && self.left != Some(0) {
-            if self.rest.is_empty() {
-                self.rest.extend(self.cursor.slice(source, SLICE_KEYS_MAX));
-            }
-            let left = self.left.unwrap_or(usize::MAX);
-            let count = self.rest.len().min(left).min(self.step);
-            if count == 0 {
-                break;
-            }
-            let picks: Vec<Pick> = self.rest.drain(..count).collect();
-            let next = if self.keys_only { heads(source, picks) } else { full(source, picks) };
-            let size = next.iter().map(|kv| kv.key.len() + kv.value.len()).sum::<usize>();
-            self.step = pace(self.step, size, self.bytes_target);
-            bytes += size;
-            kvs.extend(next);
-            self.left = self.left.map(|left| left - count);
-        }
-        kvs
-    }
-
-    fn refill(&mut self, source: Source<'_>) {
-        if self.rest.is_empty() {
-            self.rest.extend(self.cursor.slice(source, 1));
-        }
-    }
-}
-
-/// How many keys to fetch next. Nobody knows how large bodies are before they
-/// are there: as in etcd, what the last ones took decides.
-fn pace(step: usize, bytes: usize, target: usize) -> usize {
-    if bytes > target {
-        return (step / 2).max(1);
-    }
-    if bytes < target / 2 { (step * 2).min(FETCH_MAX) } else { step }
+    check(request)?;
+    Ok(is_natural(request) && !request.keys_only && !request.count_only)
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::command::{Caller, Request};
-use super::range::{self, RangeStream};
+use super::pieces::RangeStream;
+use super::range;
 use super::rejection::Rejection;
 use super::rights::Access;
 use super::rows::RangeRows;

@@ -60,6 +60,7 @@ macro_rules! subjects {
             ranges::sorting_and_limiting
             ranges::filtering_by_revision
             ranges::streaming_a_range
+            ranges::streaming_with_a_target
             ranges::streaming_past_a_compaction
             writes::putting
             writes::deleting

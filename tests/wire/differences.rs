@@ -9,6 +9,7 @@ use kat::proto::authpb::permission::Type;
 use kat::proto::etcdserverpb::auth_client::AuthClient;
 use kat::proto::etcdserverpb::kv_client::KvClient;
 use kat::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use kat::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use kat::proto::etcdserverpb::{
     AlarmRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest,
     AuthUserAddRequest, AuthUserGrantRoleRequest, AuthenticateRequest, DeleteRangeRequest,
@@ -151,6 +152,37 @@ fn asking_for_no_keys() {
     let (etcd, ours) = (Server::etcd(), Server::kat());
     assert_eq!(ask(&etcd, asks_for_no_keys), Err(Code::PermissionDenied));
     assert_eq!(ask(&ours, asks_for_no_keys), Ok(0));
+}
+
+/// Forty keys of two versions, sorted by version.
+async fn sorts_what_is_equal(channel: Channel) -> Vec<String> {
+    let mut kv = KvClient::new(channel);
+    for i in (0..40).chain((0..40).step_by(3)) {
+        let key = format!("{i:02}").into();
+        kv.put(PutRequest { key, ..PutRequest::default() }).await.expect("a put");
+    }
+    let request = RangeRequest {
+        key: "\0".into(),
+        range_end: "\0".into(),
+        sort_order: SortOrder::Ascend.into(),
+        sort_target: SortTarget::Version.into(),
+        ..RangeRequest::default()
+    };
+    let found = kv.range(request).await.expect("an answer").into_inner();
+    found.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned()).collect()
+}
+
+#[test]
+fn sorting_what_is_equal() {
+    let (etcd, ours) = (Server::etcd(), Server::kat());
+    let (mut theirs, ours) = (ask(&etcd, sorts_what_is_equal), ask(&ours, sorts_what_is_equal));
+    let (once, twice) = ours.split_at(26);
+    assert!(once.is_sorted() && twice.is_sorted(), "{ours:?}");
+    assert_ne!(theirs, ours);
+    let (once_to_them, twice_to_them) = theirs.split_at_mut(26);
+    once_to_them.sort_unstable();
+    twice_to_them.sort_unstable();
+    assert_eq!(theirs, ours);
 }
 
 #[test]

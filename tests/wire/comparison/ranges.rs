@@ -226,3 +226,29 @@ pub(super) async fn streaming_past_a_compaction(wire: &mut Wire) {
         wire.write("the stream goes on", end);
     }
 }
+
+/// A sort target without an order sorts each piece of a stream by itself. Where
+/// many keys are equal, etcd's order is that of its sort, so no two are.
+pub(super) async fn streaming_with_a_target(wire: &mut Wire) {
+    for i in 0..60_u32 {
+        let (key, value) = (format!("k{i:02}").into(), (i * 37 % 60).to_string().into());
+        wire.put(PutRequest { key, value, ..put("", "") }).await;
+    }
+    for i in (0..60_u32).filter(|i| i * 7 % 5 == 0) {
+        let (key, value) = (format!("k{:02}", i * 11 % 60).into(), format!("again {i}").into());
+        wire.put(PutRequest { key, value, ..put("", "") }).await;
+    }
+    for target in [SortTarget::Create, SortTarget::Mod, SortTarget::Value] {
+        let sorted = |limit| RangeRequest { sort_target: target.into(), limit, ..all() };
+        for limit in [-2, 0, 1, 3, 10, 11, 30, 59, 60, 61] {
+            wire.range_stream(sorted(limit)).await;
+        }
+        wire.range_stream(RangeRequest { keys_only: true, ..sorted(0) }).await;
+        wire.range_stream(RangeRequest { count_only: true, ..sorted(0) }).await;
+        wire.range_stream(RangeRequest { revision: 40, ..sorted(0) }).await;
+        wire.range_stream(RangeRequest { range_end: "k13".into(), ..sorted(12) }).await;
+    }
+    let by_version = RangeRequest { sort_target: SortTarget::Version.into(), ..all() };
+    wire.range_stream(RangeRequest { range_end: "k09".into(), ..by_version.clone() }).await;
+    wire.range_stream(RangeRequest { limit: 8, ..by_version }).await;
+}
