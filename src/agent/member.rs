@@ -39,6 +39,8 @@ const LOG: &str = "log";
 const STATE: &str = "state";
 /// What RocksDB cannot be without.
 const ENGINE_FILE: &str = "CURRENT";
+/// What stock etcd has below [`MEMBER`].
+const ETCDS_FILES: [&str; 2] = ["snap/db", "wal"];
 
 const LOG_ENGINE: engine::Options = engine::Options { families: LOG_FAMILIES, wal: true };
 
@@ -135,6 +137,7 @@ impl Member {
         api: api::Options,
     ) -> Result<Member, Report> {
         let place = data_dir.join(MEMBER);
+        refuse_etcds(&place)?;
         for part in [LOG, STATE] {
             require(&place.join(part).join(ENGINE_FILE))?;
         }
@@ -211,6 +214,17 @@ impl Member {
         }
         tracing::debug!(took = ?begin.elapsed(), "the store is on disk");
     }
+}
+
+/// The data of an etcd is not ours to read, and none of it is touched.
+fn refuse_etcds(place: &Path) -> Result<(), Report> {
+    if !ETCDS_FILES.iter().any(|file| place.join(file).exists()) {
+        return Ok(());
+    }
+    let what = format!("{} holds data of stock etcd, which cannot be read here", place.display());
+    let fix = "name another --data-dir and copy the keys with etcdctl make-mirror, or start etcd \
+               on it as before: nothing was changed";
+    Err(Kind::STORE.report(what, fix))
 }
 
 fn require(path: &Path) -> Result<(), Report> {

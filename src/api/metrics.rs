@@ -16,6 +16,7 @@ use super::calls::{Calls, Kind};
 use super::member::Member;
 use super::readings;
 use super::server::Options;
+use super::silent;
 
 /// Versions of client libraries that are told apart; further ones count as
 /// "other", so that a client cannot fill the memory with names.
@@ -85,6 +86,7 @@ impl Metrics {
         let on = &registry;
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).expect("no other has these names");
+        silent::register(on);
         let count = |name, help| counters(on, name, help, &[]).with_label_values::<&str>(&[]);
         let times = |name, help, first, steps| {
             let buckets = exponential_buckets(first, 2.0, steps).expect("the bounds rise");
@@ -224,7 +226,8 @@ pub(super) fn histograms(
     family
 }
 
-fn gauges(on: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+/// Registers a family of gauges.
+pub(super) fn gauges(on: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     let family = IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is good");
     on.register(Box::new(family.clone())).expect("no other has this name");
     family

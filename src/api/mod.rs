@@ -45,6 +45,7 @@ mod readings;
 mod server;
 mod shards;
 mod signing;
+mod silent;
 mod sketch;
 mod snapshot;
 mod stats;

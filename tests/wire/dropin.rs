@@ -290,6 +290,19 @@ fn a_node_of_kat_is_not_served_without_its_agent() {
 }
 
 #[test]
+fn the_data_of_stock_etcd_is_left_alone() {
+    let place = Place::new();
+    let db = place.site.path("data/member/snap/db");
+    fs::create_dir_all(db.parent().unwrap()).unwrap();
+    fs::write(&db, "pages").unwrap();
+    let (exit, said) = place.refused(&[]);
+    assert_eq!(exit, 1);
+    assert!(said.contains("holds data of stock etcd"), "{said}");
+    assert_eq!(fs::read_to_string(&db).unwrap(), "pages");
+    assert_eq!(fs::read_dir(place.site.path("data/member")).unwrap().count(), 1);
+}
+
+#[test]
 fn history_goes_by_itself_when_it_is_old() {
     let place = Place::new();
     let mut etcd = place.ready(&["--auto-compaction-retention=1s"]);
