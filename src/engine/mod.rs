@@ -11,7 +11,7 @@
 //!   log at or after the last synced one, without at or after the last flush.
 //! - A disk that fails ends the process: only opening returns an error.
 //!
-//! Beside them [`bolt`] writes another program's files, for it to read.
+//! Beside them [`bolt`] writes and reads another program's files.
 
 pub mod bolt;
 mod memory;

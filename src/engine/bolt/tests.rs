@@ -1,13 +1,15 @@
-//! Files read back by a reader that shares nothing with the writer, and that
-//! looks at everything on the way: every page in its place and used once, every
-//! key in its order.
+//! Files read back by our reader, and by one that shares nothing with the writer
+//! and looks at everything on the way: every page in its place and used once,
+//! every key in its order.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use proptest::prelude::*;
 
-use super::{PAGE_BYTES, Writer, write};
+use super::page::fnv;
+use super::write::PAGE_BYTES;
+use super::{Item, Writer, write};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
@@ -103,7 +105,7 @@ fn read(file: &[u8]) -> (Bucket, usize) {
         let meta = &page[16..80];
         assert_eq!(meta[..16], *b"\xed\xda\x0c\xed\x02\0\0\0\0\x10\0\0\0\0\0\0");
         assert_eq!(u64_at(meta, 40), pages, "the file ends with its last page");
-        assert_eq!(u64::from_le_bytes(at(meta, 56)), super::fnv(&meta[..56]));
+        assert_eq!(u64::from_le_bytes(at(meta, 56)), fnv(&meta[..56]));
         roots.push((u64_at(meta, 16), u64_at(meta, 32), u64_at(meta, 48)));
     }
     assert_eq!((roots[0].0, roots[0].1), (roots[1].0, roots[1].1));
@@ -137,7 +139,29 @@ fn round(root: &Bucket) -> usize {
     assert_eq!(file.len() as u64, size.get(), "the size is told before");
     let (found, depth) = read(&file);
     assert!(found == *root, "what was written is read");
+    assert!(collect(&file).unwrap() == *root, "and read by us");
     depth
+}
+
+/// What our reader finds in a file.
+fn collect(file: &[u8]) -> io::Result<Bucket> {
+    let mut open = vec![(Vec::new(), Bucket::new())];
+    super::read(io::Cursor::new(file), |item| {
+        match item {
+            Item::Bucket(name) => open.push((name.to_vec(), Bucket::new())),
+            Item::Row(key, value) => {
+                let (_, bucket) = open.last_mut().unwrap();
+                bucket.insert(key.to_vec(), Value::Bytes(value.to_vec()));
+            }
+            Item::End => {
+                let (name, below) = open.pop().unwrap();
+                open.last_mut().unwrap().1.insert(name, Value::Bucket(below));
+            }
+        }
+        Ok(())
+    })?;
+    assert_eq!(open.len(), 1, "every bucket ends");
+    Ok(open.remove(0).1)
 }
 
 /// A file of one bucket with rows of these lengths.
@@ -155,8 +179,8 @@ fn a_file_without_rows_is_a_file() {
 
 #[test]
 fn the_checksum_of_a_meta_page_is_fnv() {
-    assert_eq!(super::fnv(b""), 0xcbf2_9ce4_8422_2325);
-    assert_eq!(super::fnv(b"foobar"), 0x8594_4171_f739_67e8);
+    assert_eq!(fnv(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(fnv(b"foobar"), 0x8594_4171_f739_67e8);
 }
 
 #[test]
@@ -213,6 +237,86 @@ fn a_sink_that_fails_ends_the_writing() {
     let outcome = write(|file| put_all(&root, file), |bytes| Full(bytes / 2));
     assert_eq!(outcome.err().unwrap().kind(), io::ErrorKind::StorageFull);
     assert!(write(|file| put_all(&root, file), Full).is_ok(), "exactly what was announced");
+}
+
+/// The file of a bucket, and what our reader says of it when it was changed.
+fn refusal(root: &Bucket, change: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut file = write(|file| put_all(root, file), |_| Vec::new()).unwrap();
+    change(&mut file);
+    let error = collect(&file).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    error.to_string()
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    assert_eq!(collect(b"").unwrap_err().to_string(), "not a bbolt file");
+    assert_eq!(collect(&[7; 100_000]).unwrap_err().to_string(), "not a bbolt file");
+    let cut = refusal(&bucket([5]), |file| file.truncate(file.len() - 1));
+    assert_eq!(cut, "the file ends before its last page");
+}
+
+#[test]
+fn pages_that_lie_are_refused() {
+    // The leaf of the bucket, and the root behind it.
+    let (rows, root) = (3 * PAGE_BYTES, 4 * PAGE_BYTES);
+    let small = &bucket([5, 5]);
+    let with = |at: usize, byte: u8| refusal(small, |file| file[at] = byte);
+    assert_eq!(with(rows, 9), "page 3: it has another number");
+    assert_eq!(with(rows + 8, 4), "page 3: it is no part of a tree");
+    assert_eq!(with(rows + 12, 2), "page 3: it goes on behind the last page");
+    assert_eq!(with(rows + 10, 3), "page 3: its rows are out of place");
+    assert_eq!(with(rows + 16, 2), "page 3: a row is neither a value nor a bucket");
+    assert_eq!(with(rows + 16 + 16 + 4, 16), "page 3: its rows are out of place");
+    assert_eq!(with(rows + 16 + 2 * 16 + 7, 9), "page 3: its keys do not ascend");
+    let root_of_bucket = root + 16 + 16 + b"rows".len();
+    assert_eq!(with(root_of_bucket, 9), "page 9: there is no such page");
+    assert_eq!(with(root_of_bucket, 4), "page 4: it is used twice");
+    assert_eq!(with(root_of_bucket, 1), "page 1: it is used twice");
+}
+
+#[test]
+fn of_two_meta_pages_the_good_and_later_one_counts() {
+    let root = bucket([5]);
+    let file = write(|file| put_all(&root, file), |_| Vec::new()).unwrap();
+    for page in [0, 1] {
+        let mut damaged = file.clone();
+        damaged[page * PAGE_BYTES + 16 + 40] ^= 1;
+        assert!(collect(&damaged).unwrap() == root, "the other is good");
+    }
+    let empty = super::meta(4096, 2, 5, 9);
+    let mut changed = file.clone();
+    changed[PAGE_BYTES + 16..][..empty.len()].copy_from_slice(&empty);
+    assert_eq!(collect(&changed).unwrap_err().to_string(), "page 2: it is no part of a tree");
+}
+
+#[test]
+fn a_small_bucket_stands_in_its_row() {
+    let mut file = write(|file| file.put(b"b", &[0; 50]), |_| Vec::new()).unwrap();
+    let element = 3 * PAGE_BYTES + 16;
+    file[element] = 1;
+    let value = element + 16 + 1;
+    // A leaf without a number, and its one element.
+    file[value + 16 + 8] = 2;
+    file[value + 16 + 10] = 1;
+    for (at, number) in [(4, 16), (8, 1), (12, 1)] {
+        file[value + 32 + at] = number;
+    }
+    file[value + 48..][..2].copy_from_slice(b"kv");
+    let below = Bucket::from([(b"k".to_vec(), Value::Bytes(b"v".to_vec()))]);
+    assert_eq!(collect(&file).unwrap(), Bucket::from([(b"b".to_vec(), Value::Bucket(below))]));
+    file[value + 16 + 8] = 1;
+    assert_eq!(collect(&file).unwrap_err().to_string(), "page 3: a small bucket is no leaf");
+}
+
+#[test]
+fn buckets_in_buckets_end_somewhere() {
+    fn nest(file: &mut Writer<'_>, depth: usize) -> io::Result<()> {
+        if depth == 0 { Ok(()) } else { file.bucket(b"b", |file| nest(file, depth - 1)) }
+    }
+    let file = |depth| write(|file| nest(file, depth), |_| Vec::new()).unwrap();
+    assert!(collect(&file(63)).is_ok());
+    assert_eq!(collect(&file(64)).unwrap_err().to_string(), "pages lie too deep");
 }
 
 fn any_bucket() -> impl Strategy<Value = Bucket> {

@@ -1,8 +1,10 @@
 //! Snapshots of stores with everything in them, and of a large one that is
 //! written meanwhile: stock etcd goes on from the file.
 
+use std::fs::File;
 use std::path::Path;
 
+use kat::engine::bolt::{self, Item};
 use kat::proto::authpb::UserAddOptions;
 use kat::proto::authpb::permission::Type::{Read, Readwrite, Write};
 use kat::proto::etcdserverpb::alarm_request::AlarmAction;
@@ -63,6 +65,7 @@ pub(super) async fn restoring_everything(wire: &mut Wire) {
     let folder = folder();
     wire.hide(folder.path().display().to_string(), "FOLDER");
     wire.program("etcdctl", "snapshot save FOLDER/file", "", None).await;
+    look_into(wire, &folder.path().join("file"));
     let mut other = go_on_from(&folder.path().join("file")).await;
     for revision in [0, 3, 4, 5, 6, 7, 8] {
         other.range(RangeRequest { revision, ..all() }).await;
@@ -81,6 +84,23 @@ pub(super) async fn restoring_everything(wire: &mut Wire) {
     other.range(all()).await;
     other.hash_kv(HashKvRequest { revision: 0 }).await;
     wire.said.append(&mut other.said);
+}
+
+/// Reads a file, which is stock etcd's own when stock etcd is asked.
+fn look_into(wire: &mut Wire, file: &Path) {
+    let file = File::open(file).expect("it was saved");
+    let mut bucket = String::new();
+    bolt::read(file, |item| {
+        match item {
+            Item::Bucket(name) => bucket = String::from_utf8_lossy(name).into_owned(),
+            Item::Row(key, value) if ["key", "lease", "alarm"].contains(&bucket.as_str()) => {
+                wire.write(format!("a row of {bucket}: {key:?}"), format!("{value:?}"));
+            }
+            Item::Row(..) | Item::End => {}
+        }
+        Ok(())
+    })
+    .expect("it is a file");
 }
 
 /// Users come in with their old passwords, and may what they might.

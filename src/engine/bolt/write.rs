@@ -1,48 +1,19 @@
-//! bbolt database files: sorted rows in nested buckets, written front to back.
-//!
-//! ```text
-//! page 0, 1   meta: which page is the root, how many pages there are; a checksum
-//! page 2      the list of free pages, of which there are none
-//! page 3 …    leaves and branches of B+ trees, each behind its children
-//! ```
-//!
-//! A bucket is a tree; its name is a key of the tree around it, and its root's
-//! number the value. What is too large for a page goes on over the pages behind.
+//! Writing, front to back.
 //!
 //! The first page names the last one, so the rows are asked for twice: once to
 //! count pages, once to write them. Nothing is kept but one unfinished page a
 //! level: a file of any size takes the memory of a path through its trees.
-//!
-//! Deliberately not here: reading, and what the rows mean. (bbolt:
-//! internal/common/page.go, meta.go.)
-
-#[cfg(test)]
-mod tests;
 
 use std::io::{self, Write};
 
+use super::page::{
+    BRANCH, BUCKET, ELEMENT_BYTES, FREELIST, FREELIST_PAGE, HEADER_BYTES, LEAF, META, bucket_row,
+    meta,
+};
+
 /// What the file is made of.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 
-const MAGIC: u32 = 0xed0c_daed;
-const VERSION: u32 = 2;
-
-const BRANCH: u16 = 0x01;
-const LEAF: u16 = 0x02;
-const META: u16 = 0x04;
-const FREELIST: u16 = 0x10;
-
-/// Marks an element of a leaf whose value is a bucket.
-const BUCKET: u32 = 0x01;
-
-/// In front of every page: number, kind, elements, pages behind it that belong
-/// to it.
-const HEADER_BYTES: usize = 16;
-/// What a leaf or branch says of each of its rows.
-const ELEMENT_BYTES: usize = 16;
-
-/// The page of the free list.
-const FREELIST_PAGE: u64 = 2;
 /// The first page of a tree.
 const FIRST_PAGE: u64 = 3;
 
@@ -85,42 +56,14 @@ impl Layout {
         // with the other.
         for (page, transaction) in [(0, 2), (1, 1)] {
             put_header(&mut head, page, META, 0, 0);
-            head.extend_from_slice(&self.meta(transaction));
+            let page_bytes = small(PAGE_BYTES);
+            head.extend_from_slice(&meta(page_bytes, self.root, self.pages, transaction));
             pad(&mut head);
         }
         put_header(&mut head, FREELIST_PAGE, FREELIST, 0, 0);
         pad(&mut head);
         head
     }
-
-    fn meta(self, transaction: u64) -> Vec<u8> {
-        let page_bytes = u32::try_from(PAGE_BYTES).expect("a page is small");
-        let mut meta = Vec::with_capacity(64);
-        for number in [MAGIC, VERSION, page_bytes, 0] {
-            meta.extend_from_slice(&number.to_le_bytes());
-        }
-        meta.extend_from_slice(&bucket_row(self.root));
-        for number in [FREELIST_PAGE, self.pages, transaction] {
-            meta.extend_from_slice(&number.to_le_bytes());
-        }
-        let sum = fnv(&meta);
-        meta.extend_from_slice(&sum.to_le_bytes());
-        meta
-    }
-}
-
-/// FNV-1a of 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    bytes.iter().fold(BASIS, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(PRIME))
-}
-
-/// The value of a bucket: its root, and a sequence that nobody uses.
-fn bucket_row(root: u64) -> [u8; 16] {
-    let mut row = [0; 16];
-    row[..8].copy_from_slice(&root.to_le_bytes());
-    row
 }
 
 fn put_header(page: &mut Vec<u8>, number: u64, kind: u16, count: u16, more: u32) {
