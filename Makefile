@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps run test bench lint peers clients
+.PHONY: help deps run test bench fuzz lint peers clients
 
 # Outside the checkout, because compiled RocksDB should outlive it. Everything
 # is built in the release profile, so that RocksDB is compiled once.
@@ -16,6 +16,7 @@ help:
 	@echo 'make run     build kat-agent and start a node in the foreground'
 	@echo 'make test    check and test everything (KAT_SLOW=1: the long way)'
 	@echo 'make bench   measure side by side with stock etcd (BENCH=--quick: roughly)'
+	@echo 'make fuzz    throw bytes at requests, JSON and files (FUZZ_SECONDS=60 each)'
 	@echo 'make lint    check format, lints and documentation'
 	@echo 'make peers   build stock etcd and its tools, to compare with'
 	@echo "make clients install other people's clients, to be driven by"
@@ -38,6 +39,38 @@ test: deps peers clients lint
 bench: deps peers
 	@echo '==> kat, stock etcd and an empty handler, in turn'
 	cargo bench --bench sidebyside -- $(BENCH)
+
+# Findings and what was learnt stay in $(FUZZ). The names of paths and fields are
+# the gateway's dictionary, for the code that compares them is not kat's.
+FUZZ_SECONDS := 60
+FUZZ_TARGETS := requests json bolt
+FUZZ := $(TARGET)/fuzz
+FUZZER := $(TARGET)/release/kat-fuzz
+CORPUS := tests/fuzz/corpus
+
+fuzz: deps
+	@echo '==> building the fuzzer'
+	RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/tests/fuzz/rustc.sh' \
+		cargo build --release --package kat-fuzz
+	@mkdir -p '$(FUZZ)'
+	@{ sed -n 's/^ *[^/]* \([A-Za-z_]*\) = [0-9]*[^0-9]*$$/"\\"\1\\":"/p' proto/etcd/*.proto; \
+		sed -n 's/^    ("\([a-z/]*\)", "[a-z0-9]*pb\..*/"\/v3\/\1"/p' src/api/gateway/routes.rs; \
+	} | LC_ALL=C sort -u >'$(FUZZ)/json.dict'
+	@for target in $(FUZZ_TARGETS); do \
+		echo "==> fuzzing $$target for $(FUZZ_SECONDS) seconds"; \
+		mkdir -p '$(FUZZ)'/$$target; \
+		dictionary=; [ $$target != json ] || dictionary='-dict=$(FUZZ)/json.dict'; \
+		KAT_FUZZ=$$target KAT_SEEDS='$(FUZZ)'/$$target '$(FUZZER)' $$dictionary -max_len=4096 \
+			-timeout=10 -rss_limit_mb=2048 -max_total_time=$(FUZZ_SECONDS) \
+			-print_final_stats=1 -print_funcs=0 -verbosity=0 -artifact_prefix='$(FUZZ)/found-'$$target- \
+			'$(FUZZ)'/$$target || { \
+		found=$$(ls -t '$(FUZZ)'/found-$$target-* | head -n 1); \
+		echo "error: $$target went wrong; once more:" >&2; \
+		echo "  KAT_FUZZ=$$target '$(FUZZER)' '$$found'" >&2; \
+		echo "  fix: then have make test know it:" >&2; \
+		echo "  { od -An -v -tx1 '$$found' | tr -d ' \\n'; echo; } >>$(CORPUS)/$$target.hex" >&2; \
+		exit 1; }; \
+	done
 
 lint: deps
 	@echo '==> format, lints, documentation; the first time compiles RocksDB'

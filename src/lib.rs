@@ -81,10 +81,14 @@
 //! # What is proved, and how
 //!
 //! Scripts beside the store; `tests/sim`, a cluster in one thread under one
-//! seed; `tests/wire`, real processes beside stock etcd, each answer compared;
-//! `make bench`, speed as a ratio to stock etcd in the same run.
+//! seed; `tests/wire`, real processes beside stock etcd, each answer compared,
+//! and other people's clients (`tests/clients`) driving both; `make fuzz`,
+//! bytes of strangers taken as far as the store (`fuzz/`); `make bench`,
+//! speed as a ratio to stock etcd in the same run.
 
 pub mod cli;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 
 pub mod agent;
 

@@ -19,6 +19,7 @@ use scanner::{File, Finding, read_house, words};
 const FLOORS: &[(&str, &[&str])] = &[
     ("main", &["cli", "agent"]),
     ("cli", &["agent", "ids", "proto"]),
+    ("fuzz", &["api", "store", "engine", "ids", "proto"]),
     ("agent", &["state", "api", "replica", "store", "engine", "ids", "proto"]),
     ("api", &["replica", "store", "ids", "proto"]),
     ("state", &["ids", "proto"]),
@@ -61,6 +62,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "src/agent/",
             "src/cli/",
             "src/state/",
+            "src/fuzz/",
             "src/proto.rs",
         ],
     ),

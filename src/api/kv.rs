@@ -298,7 +298,7 @@ impl Kv for Keys {
 }
 
 /// Whether a txn can be answered without the log: a nested txn never is.
-fn only_reads(txn: &pb::TxnRequest) -> bool {
+pub(super) fn only_reads(txn: &pb::TxnRequest) -> bool {
     ops(txn).all(|op| matches!(op, Some(Op::RequestRange(_))))
 }
 

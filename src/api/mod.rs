@@ -27,6 +27,8 @@ mod drain;
 mod election;
 mod entrance;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gateway;
 mod health;
 mod http;

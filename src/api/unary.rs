@@ -229,7 +229,7 @@ impl Pieces {
 }
 
 /// Puts a message together.
-struct Reader {
+pub(super) struct Reader {
     bytes_max: usize,
     prefix: [u8; PREFIX_BYTES],
     /// Bytes of the prefix that are there.
@@ -238,11 +238,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(bytes_max: usize) -> Reader {
+    /// Of messages that are no larger.
+    pub(super) fn new(bytes_max: usize) -> Reader {
         Reader { bytes_max, prefix: [0; PREFIX_BYTES], known: 0, message: BytesMut::new() }
     }
 
-    fn take(&mut self, mut data: Bytes) -> Result<(), Status> {
+    /// Takes the next piece of the body.
+    pub(super) fn take(&mut self, mut data: Bytes) -> Result<(), Status> {
         if self.known < PREFIX_BYTES {
             let count = data.len().min(PREFIX_BYTES - self.known);
             data.copy_to_slice(&mut self.prefix[self.known..self.known + count]);
@@ -260,7 +262,8 @@ impl Reader {
         Ok(())
     }
 
-    fn finish(self) -> Result<Bytes, Status> {
+    /// Gives the message, if the body ends with it.
+    pub(super) fn finish(self) -> Result<Bytes, Status> {
         if self.known < PREFIX_BYTES {
             return Err(Status::unknown("EOF"));
         }

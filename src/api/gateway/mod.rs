@@ -14,9 +14,13 @@
 //! - A WebSocket is the same conversation in frames (`socket.rs`).
 
 mod desk;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod json;
 mod requests;
 mod routes;
 mod socket;
 
 pub(super) use self::desk::Gateway;
+#[cfg(any(test, fuzzing))]
+pub use self::fuzz::{Example, examples, take_json};

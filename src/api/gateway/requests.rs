@@ -121,6 +121,24 @@ impl Splitter {
     }
 }
 
+/// Cuts what came in pieces into JSON objects, up to what is none.
+#[cfg(any(test, fuzzing))]
+pub(super) fn split(pieces: &[&[u8]]) -> Vec<Bytes> {
+    let mut splitter = Splitter::default();
+    let mut objects = Vec::new();
+    for piece in pieces {
+        splitter.buffer.extend_from_slice(piece);
+        loop {
+            match splitter.next() {
+                Found::Object(object) => objects.push(object),
+                Found::Nothing => break,
+                Found::Nonsense => return objects,
+            }
+        }
+    }
+    objects
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

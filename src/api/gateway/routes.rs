@@ -105,6 +105,12 @@ pub(super) fn find(path: &str) -> Option<&'static Route> {
     ROUTES.get(rest)
 }
 
+/// Every path with its route.
+#[cfg(any(test, fuzzing))]
+pub(super) fn all() -> impl Iterator<Item = (String, &'static Route)> {
+    ROUTES.iter().map(|(path, route)| (format!("/v3/{path}"), route))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
