@@ -84,7 +84,9 @@ impl Server {
             .prefix("wire-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("the target directory can be written");
-        let mut all: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        // Where the port of clients is named, it is filled in.
+        let fill = |argument: &&str| argument.replace("CLIENT", &client_port.to_string()).into();
+        let mut all: Vec<OsString> = arguments.iter().map(fill).collect();
         let cluster = format!("wire={ADVERTISED_PEER}");
         for (flag, value) in [
             ("--name", "wire"),

@@ -7,7 +7,6 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use super::maintenance::settle;
 use super::wire::Wire;
 
 /// Headers that clients look at.
@@ -415,7 +414,6 @@ pub(super) async fn holding_locks_and_seats(wire: &mut Wire) {
 }
 
 pub(super) async fn asking_the_member(wire: &mut Wire) {
-    settle(wire).await;
     let own = wire.member_id().await;
     ask_all(
         wire,

@@ -11,30 +11,13 @@ use kat::proto::etcdserverpb::{
 use kat::proto::health::HealthCheckRequest;
 use kat::proto::health::health_client::HealthClient;
 use sha2::{Digest, Sha256};
-use tokio::time::interval;
 use tonic::Request;
 use tonic::codegen::http::uri::PathAndQuery;
 
-use super::GLANCE_EVERY;
 use super::wire::Wire;
 use super::words::{Operation, all, delete, get, put, txn};
 
-/// Waits until the server knows the version of its storage, as it does soon
-/// after its start.
-pub(super) async fn settle(wire: &mut Wire) {
-    let mut client = MaintenanceClient::new(wire.channel());
-    let mut glances = interval(GLANCE_EVERY);
-    for _ in 0..500 {
-        let status = client.status(kat::proto::etcdserverpb::StatusRequest {}).await;
-        if !status.expect("a status").into_inner().storage_version.is_empty() {
-            return;
-        }
-        glances.tick().await;
-    }
-}
-
 pub(super) async fn asking_for_status(wire: &mut Wire) {
-    settle(wire).await;
     wire.status(Default::default()).await;
     wire.put(put("a", "1")).await;
     wire.status(Default::default()).await;
@@ -59,7 +42,6 @@ pub(super) async fn asking_for_status(wire: &mut Wire) {
     }
     wire.note("hash", hash);
     wire.crash();
-    settle(wire).await;
     wire.status(Default::default()).await;
 }
 
@@ -129,7 +111,6 @@ pub(super) async fn raising_alarms(wire: &mut Wire) {
 
 /// A value that is larger than all that the store may hold.
 pub(super) async fn exceeding_the_quota(wire: &mut Wire) {
-    settle(wire).await;
     wire.put(put("a", "1")).await;
     wire.status(Default::default()).await;
     let huge = PutRequest { value: vec![b'x'; 1200 * 1024].into(), ..put("huge", "") };
@@ -161,7 +142,6 @@ pub(super) async fn moving_leadership(wire: &mut Wire) {
 
 pub(super) async fn downgrading(wire: &mut Wire) {
     use DowngradeAction::{Cancel, Enable, Validate};
-    settle(wire).await;
     for (action, version) in [
         (Validate, ""),
         (Validate, "three"),
@@ -187,7 +167,6 @@ pub(super) async fn downgrading(wire: &mut Wire) {
 
 /// A snapshot is a file of pages, and the hash of all of it.
 pub(super) async fn taking_a_snapshot(wire: &mut Wire) {
-    settle(wire).await;
     for key in ["a", "b", "c"] {
         wire.put(put(key, "1")).await;
     }
@@ -219,7 +198,6 @@ pub(super) async fn taking_a_snapshot(wire: &mut Wire) {
 }
 
 pub(super) async fn asking_over_http(wire: &mut Wire) {
-    settle(wire).await;
     for path in [
         "/version",
         "/health",

@@ -22,10 +22,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Server;
+use super::{Server, until};
 
-/// How long a watcher waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a watcher waits for what must come, on a machine that may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Stands where a script waited in vain; stock etcd never lets it.
 pub(super) const IN_VAIN: &str = "nothing, in vain";
@@ -109,6 +109,7 @@ macro_rules! calls {
 
 impl Wire {
     pub(super) fn new(server: Server) -> Wire {
+        settle(&server);
         let endpoint = Endpoint::from_shared(server.endpoint()).expect("the endpoint is a URL");
         let channel = endpoint.connect_lazy();
         Wire {
@@ -140,7 +141,6 @@ impl Wire {
         LeaseClient: lease_revoke(pb::LeaseRevokeRequest) -> pb::LeaseRevokeResponse;
         LeaseClient: lease_leases(pb::LeaseLeasesRequest) -> pb::LeaseLeasesResponse;
         ClusterClient: member_list(pb::MemberListRequest) -> pb::MemberListResponse;
-        MaintenanceClient: status(pb::StatusRequest) -> pb::StatusResponse;
         MaintenanceClient: defragment(pb::DefragmentRequest) -> pb::DefragmentResponse;
         MaintenanceClient: hash_kv(pb::HashKvRequest) -> pb::HashKvResponse;
         MaintenanceClient: move_leader(pb::MoveLeaderRequest) -> pb::MoveLeaderResponse;
@@ -221,6 +221,20 @@ impl Wire {
         self.said.push(Exchange { asked, answered });
     }
 
+    /// Asks for the status, where alarms stand in no order.
+    pub(super) async fn status(
+        &mut self,
+        request: pb::StatusRequest,
+    ) -> Option<pb::StatusResponse> {
+        let asked = format!("status {request:?}");
+        let mut client = MaintenanceClient::new(self.channel.clone());
+        let mut answer = client.status(self.signed(request)).await;
+        if let Ok(response) = &mut answer {
+            response.get_mut().errors.sort();
+        }
+        self.note(asked, answer)
+    }
+
     /// Raises, lists or ends alarms, which etcd keeps in no order.
     pub(super) async fn alarm(&mut self, request: pb::AlarmRequest) -> Option<pb::AlarmResponse> {
         let asked = format!("alarm {request:?}");
@@ -258,7 +272,7 @@ impl Wire {
             .await;
         if let Ok(response) = &mut answer {
             let message = response.get_mut();
-            let nearly = message.granted_ttl - 15..message.granted_ttl;
+            let nearly = message.granted_ttl - 60..message.granted_ttl;
             if message.ttl > 0 && nearly.contains(&message.ttl) {
                 message.ttl = message.granted_ttl;
             }
@@ -368,6 +382,7 @@ impl Wire {
     pub(super) fn crash(&mut self) {
         self.server.kill();
         self.server.start_again();
+        settle(&self.server);
         let endpoint = Endpoint::from_shared(self.server.endpoint()).expect("as before");
         self.channel = endpoint.connect_lazy();
     }
@@ -393,6 +408,16 @@ impl Wire {
         let answer = answer.expect("a member list").into_inner();
         answer.header.expect("every answer has a header").member_id
     }
+}
+
+/// Waits until the server knows the versions of its cluster and its storage, as it
+/// does a while after each start: stock etcd knows none at first, and then takes the
+/// storage for an old one.
+fn settle(server: &Server) {
+    until("the server knows its versions", || {
+        let versions = server.http_get("/version")?;
+        versions.contains(r#""storage":"3.7.0""#).then_some(())
+    });
 }
 
 fn event_size(event: &kat::proto::mvccpb::Event) -> usize {

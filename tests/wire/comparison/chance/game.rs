@@ -43,11 +43,11 @@ pub(super) struct Game {
     /// The present revision.
     now: i64,
     compacted: i64,
-    /// A compaction whose purge nobody waited for; its hash may not be known yet.
-    unpurged: i64,
-    /// What was compacted when a process was killed: which hashes of compactions
-    /// it makes again depends on what had reached the disk. And what was
-    /// compacted when keys hung on leases that each server had named.
+    /// Whether a purge may be going on: nobody waited for it, or a process was killed.
+    is_purging: bool,
+    /// Up to where it is luck which compactions' hashes are kept: none is of a
+    /// compaction that meets another's purge. And up to where keys hung on leases
+    /// that each server had named.
     lost: i64,
     streams: Vec<Stream>,
     opened: usize,
@@ -67,7 +67,7 @@ impl Game {
             wire: Wire::new(server),
             now: 1,
             compacted: 0,
-            unpurged: 0,
+            is_purging: false,
             lost: 0,
             streams: Vec::new(),
             opened: 0,
@@ -163,12 +163,7 @@ impl Game {
             0..40 => self.wire.range_stream(dice.streamed_range(self.now)).await,
             40..75 => {
                 let revision = dice.revision(self.now) - dice.pick(&[0, 3, 6, 9]);
-                let physical = dice.chance(80);
-                let asked = CompactionRequest { revision, physical };
-                if self.wire.compact(asked).await.is_some() {
-                    self.compacted = revision;
-                    self.unpurged = if physical { 0 } else { revision };
-                }
+                self.compact(CompactionRequest { revision, physical: dice.chance(80) }).await;
             }
             _ => {
                 let revision = dice.revision(self.now);
@@ -177,9 +172,26 @@ impl Game {
         }
     }
 
+    /// What was replaced is looked up when an event is sent, and may be gone by
+    /// then; so all is heard before.
+    ///
+    /// If a compaction at 0 keeps its hash, that passes for the hash of the present;
+    /// so nobody compacts there while another's purge decides whether it does.
+    async fn compact(&mut self, request: CompactionRequest) {
+        let CompactionRequest { revision, physical } = request;
+        let is_luck = revision == 0 && (self.is_purging || !physical);
+        if !is_luck && self.beat().await && self.wire.compact(request).await.is_some() {
+            self.compacted = revision;
+            if self.is_purging || !physical {
+                self.lost = revision;
+            }
+            self.is_purging = !physical;
+        }
+    }
+
     async fn hash(&mut self, revision: i64) {
         let meant = if revision == 0 { self.now } else { revision };
-        let is_lost = meant == self.unpurged || (1..=self.lost).contains(&meant);
+        let is_lost = (1..=self.lost).contains(&meant);
         if self.drawn.is_empty() && !is_lost {
             self.wire.hash_kv(HashKvRequest { revision }).await;
         }
@@ -233,28 +245,24 @@ impl Game {
         let place = dice.below(self.streams.len() as u64);
         let place = usize::try_from(place).expect("a place in a list");
         let request = dice.watcher(self.now);
-        match dice.below(100) {
-            0..65 => {
-                if (1..=self.now).contains(&request.start_revision) {
-                    // Progress is told once per revision, so there must be a new one.
-                    self.beat().await;
-                }
-                self.create(place, request).await;
-            }
+        let what = dice.below(100);
+        if what < 65 && !(1..=self.now).contains(&request.start_revision) {
+            return self.create(place, request).await;
+        }
+        // Progress is told once per revision, so there must be a new one; and whoever
+        // is cancelled should have heard everything.
+        if !self.beat().await {
+            return;
+        }
+        match what {
+            0..65 => self.create(place, request).await,
             65..82 => {
-                self.beat().await;
                 let mut watchers = self.streams[place].watchers();
                 watchers.push(55);
                 self.streams[place].cancel(&mut self.wire, dice.pick(&watchers)).await;
             }
-            82..92 => {
-                self.beat().await;
-                self.streams[place].progress(&mut self.wire, self.now).await;
-            }
-            _ => {
-                self.beat().await;
-                self.streams.remove(place).close(&mut self.wire);
-            }
+            82..92 => self.streams[place].progress(&mut self.wire, self.now).await,
+            _ => self.streams.remove(place).close(&mut self.wire),
         }
     }
 
@@ -263,23 +271,26 @@ impl Game {
         self.streams[place].create(&mut self.wire, request, history).await;
     }
 
-    /// Has every stream hear all that happened until now.
-    async fn beat(&mut self) {
+    /// Has every stream hear all that happened until now; false if an alarm is in
+    /// the way.
+    async fn beat(&mut self) -> bool {
         if self.streams.is_empty() {
-            return;
+            return true;
         }
         let token = self.become_root().await;
-        self.wait_for_beat().await;
+        let is_heard = self.wait_for_beat().await;
         self.wire.token = token;
+        is_heard
     }
 
-    async fn wait_for_beat(&mut self) {
+    async fn wait_for_beat(&mut self) -> bool {
         let answer = self.wire.put(put(BEAT, "")).await;
-        let Some(header) = answer.and_then(|answer| answer.header) else { return };
+        let Some(header) = answer.and_then(|answer| answer.header) else { return false };
         self.now = header.revision;
         for stream in &mut self.streams {
             stream.hear_beat(self.now).await;
         }
+        true
     }
 
     async fn ask_the_member(&mut self, dice: &mut Dice) {
@@ -322,7 +333,8 @@ impl Game {
         self.close_streams();
         self.wire.write("the process is killed", "");
         self.wire.crash();
-        self.lost = self.compacted;
+        // No hash is kept over it, and purges go on.
+        self.is_purging = true;
         // Of tokens, etcd finds some again in its log, and some not.
         self.tokens.clear();
         self.wire.token = None;
@@ -339,13 +351,7 @@ impl Game {
         self.become_root().await;
         let awaited = self.streams.iter().map(Stream::awaited).filter(|start| *start < i64::MAX);
         let awaited = awaited.filter(|start| *start < self.now + 10).max().unwrap_or(0);
-        while self.now < awaited {
-            let before = self.now;
-            self.wait_for_beat().await;
-            if self.now == before {
-                break;
-            }
-        }
+        while self.now < awaited && self.wait_for_beat().await {}
         self.beat().await;
         self.close_streams();
         self.tell_history().await;
@@ -386,9 +392,7 @@ impl Game {
         }
         let answer = self.wire.delete_range(delete_range("\0", ON)).await;
         self.later(answer.and_then(|answer| answer.header));
-        if self.wire.compact(compact(self.now)).await.is_some() {
-            (self.compacted, self.unpurged) = (self.now, 0);
-        }
+        self.compact(compact(self.now)).await;
         if !self.drawn.is_empty() {
             self.lost = self.now;
         }

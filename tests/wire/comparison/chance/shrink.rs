@@ -44,8 +44,8 @@ impl Player {
     }
 }
 
-/// The shortest that makes a difference as well, in words; `None` if nothing
-/// does any more.
+/// The shortest that makes a difference as well, in words; `None` if nothing does
+/// any more.
 pub(super) fn report(start: Start, mut played: Vec<Sequence>) -> Option<String> {
     let player = Player { start, end: Instant::now() + PATIENCE };
     let seed = played[played.len() - 1].seed;

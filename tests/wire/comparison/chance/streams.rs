@@ -19,8 +19,9 @@ use super::super::words::{cancel, create, progress, watch};
 /// The key that beats: it comes before all that are played with.
 pub(super) const BEAT: &str = "!beat";
 
-/// How long a stream may say nothing when it must say something.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stream may say nothing when it must say something; the machine may
+/// be busy with anything.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an answer is waited for that may never come, before asking again.
 const PAUSE: Duration = Duration::from_millis(30);
 /// How often that is asked.
@@ -110,6 +111,12 @@ impl Stream {
             self.answers.push(text);
             return;
         }
+        // Whoever hears the same beat does so before the first watcher or after, or
+        // no more.
+        let is_beat = |event: &Event| event.kv.as_ref().is_some_and(|kv| kv.key == BEAT);
+        if id != 0 && !response.events.is_empty() && response.events.iter().all(is_beat) {
+            return;
+        }
         let revision = response.header.as_ref().map_or(0, |header| header.revision);
         if response.canceled {
             self.compacted.insert(id);
@@ -121,11 +128,6 @@ impl Stream {
             self.progress = revision;
         } else if !self.known.contains(&id) {
             self.answers.push(format!("too early for watcher {id}"));
-        }
-        // Whoever hears the same beat does so before the first watcher or after.
-        let is_beat = |event: &Event| event.kv.as_ref().is_some_and(|kv| kv.key == BEAT);
-        if id != 0 && !response.events.is_empty() && response.events.iter().all(is_beat) {
-            return;
         }
         if id == 0 {
             self.beat = revision;
