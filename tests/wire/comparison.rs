@@ -14,7 +14,9 @@
 mod accounts;
 mod accounts_edges;
 mod accounts_http;
+mod bytes;
 mod chance;
+mod commands;
 mod compactions;
 mod errors;
 mod etcdctl;
@@ -140,6 +142,7 @@ macro_rules! subjects {
             etcdctl::asking_for_less
             etcdctl::saving_a_snapshot
             etcdctl::checking_speed
+            commands::mirroring
             snapshots::restoring_everything
             snapshots::restoring_accounts
             snapshots::saving_a_large_store_under_load
@@ -169,7 +172,8 @@ macro_rules! subjects {
 
 mod kat_answers_as_etcd {
     use super::{
-        Server, accounts, chance, compare, etcdctl_accounts, maintenance, watches, writes,
+        Server, Wire, accounts, chance, commands, compare, etcdctl_accounts, maintenance, watches,
+        writes,
     };
 
     subjects!(kat, always);
@@ -203,8 +207,23 @@ mod kat_answers_as_etcd {
     }
 
     #[test]
-    fn etcdctl_prints_everything_in_every_format() {
-        compare(both(&chance::QUICK), &etcdctl_accounts::printing_everything);
+    fn etcdctl_runs_every_command_in_every_format() {
+        compare(both(&chance::QUICK), &commands::running_them_all);
+    }
+
+    #[test]
+    fn etcdctl_runs_every_command_in_every_format_as_root() {
+        compare(both(&chance::QUICK), &commands::running_them_as_root);
+    }
+
+    #[test]
+    fn etcdctl_runs_every_command_over_mutual_tls() {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("it can be written");
+        let flags = commands::mutual_tls(folder.path());
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let subject =
+            async |wire: &mut Wire| commands::running_them_over_tls(wire, folder.path()).await;
+        compare(both(&flags), &subject);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod clients;
 mod listeners;
-mod papers;
+pub(crate) mod papers;
 mod starts;
 mod talk;
 mod versions;

@@ -1,13 +1,6 @@
-//! Stock `etcdctl` where accounts are enforced, and in every format.
+//! Stock `etcdctl` where accounts are enforced.
 
 use super::wire::Wire;
-
-const FORMATS: [&str; 4] = ["simple", "json", "fields", "table"];
-
-/// Asks root's questions, in a format.
-async fn as_root(wire: &mut Wire, line: &str, format: &str) {
-    ctl(wire, &format!("--user=root:r00t {line} -w {format}")).await;
-}
 
 async fn ctl(wire: &mut Wire, line: &str) {
     wire.program("etcdctl", line, "", None).await;
@@ -80,52 +73,6 @@ async fn enforce(wire: &mut Wire) {
         "auth enable",
     ] {
         ctl(wire, line).await;
-    }
-}
-
-/// Every command whose answer does not depend on the moment, in every format.
-pub(super) async fn printing_everything(wire: &mut Wire) {
-    enforce(wire).await;
-    for format in FORMATS {
-        for line in [
-            "get a/ --prefix",
-            "get nothing",
-            "put a/2 2 --prev-kv",
-            "put a/2 3 --prev-kv",
-            "del a/2 --prev-kv",
-            "lease revoke 77",
-            "lease list",
-            "member list",
-            "endpoint hashkv",
-            "alarm list",
-            "alarm disarm",
-            "defrag",
-            "auth status",
-            "auth enable",
-            "user list",
-            "user get alice",
-            "user get alice --detail",
-            "user get missing",
-            "user add new:1",
-            "user grant-role new a",
-            "user revoke-role new a",
-            "user delete new",
-            "role list",
-            "role get a",
-            "role get missing",
-            "role add new",
-            "role grant-permission new read x y",
-            "role revoke-permission new x y",
-            "role delete new",
-            "move-leader 1234",
-            "compaction 99",
-            "version",
-        ] {
-            as_root(wire, line, format).await;
-        }
-        let input = "ver(\"a/1\") > \"0\"\n\nput a/1 2 --prev-kv\nget a/ --prefix\ndel b\n\n\n";
-        let line = format!("--user=root:r00t txn -w {format}");
-        wire.program("etcdctl", &line, input, None).await;
     }
 }
 

@@ -30,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Stands where a script waited in vain; stock etcd never lets it.
 pub(super) const IN_VAIN: &str = "nothing, in vain";
 
+/// `etcdctl` loses patience sooner than a busy machine answers.
+const PATIENT: [&str; 3] =
+    ["--command-timeout=25s", "--dial-timeout=25s", "--keepalive-timeout=25s"];
+
 /// Requests that a stream holds; a conversation never has more under way.
 const REQUESTS_MAX: usize = 16;
 
@@ -54,6 +58,8 @@ pub(super) struct Wire {
     pub(super) secrets: Vec<(String, String)>,
     /// What is shown with every question, if anything is.
     pub(super) token: Option<String>,
+    /// What `etcdctl` is told about the server, and who asks.
+    pub(super) flags: Vec<String>,
     channel: Channel,
 }
 
@@ -76,6 +82,13 @@ impl Watching {
     pub(super) async fn send(&self, request: RequestUnion) {
         if let Some(requests) = &self.requests {
             requests.send(WatchRequest { request_union: Some(request) }).await.ok();
+        }
+    }
+
+    /// Sends a request that asks for nothing.
+    pub(super) async fn send_nothing(&self) {
+        if let Some(requests) = &self.requests {
+            requests.send(WatchRequest { request_union: None }).await.ok();
         }
     }
 
@@ -112,12 +125,15 @@ impl Wire {
         settle(&server);
         let endpoint = Endpoint::from_shared(server.endpoint()).expect("the endpoint is a URL");
         let channel = endpoint.connect_lazy();
+        let mut flags = vec![format!("--endpoints={}", server.endpoint())];
+        flags.extend(PATIENT.map(str::to_owned));
         Wire {
             server,
             said: Vec::new(),
             chapter: String::new(),
             secrets: Vec::new(),
             token: None,
+            flags,
             channel,
         }
     }
@@ -432,6 +448,20 @@ pub(super) fn hide_number(text: &str, name: &str) -> String {
         hidden.push_str(name);
         hidden.push('_');
         hidden.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-'));
+    }
+    hidden
+}
+
+/// Replaces each word that follows a name.
+pub(super) fn hide_word(text: &str, name: &str) -> String {
+    let mut parts = text.split(name);
+    let mut hidden = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        hidden.push_str(name);
+        hidden.push('_');
+        hidden.push_str(
+            part.trim_start_matches(|c: char| c.is_alphanumeric() || ".µ+/=".contains(c)),
+        );
     }
     hidden
 }

@@ -13,7 +13,7 @@ type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 /// The authority that servers trust, another one, and what they sign, as files
 /// in a folder.
-pub(super) struct Papers {
+pub(crate) struct Papers {
     folder: PathBuf,
     ours: Issuer,
     other: Issuer,
@@ -41,7 +41,7 @@ fn authority(name: &str) -> Issuer {
 
 impl Papers {
     /// Makes the authorities: `ca.pem` and `other-ca.pem`.
-    pub(super) fn new(folder: PathBuf) -> Papers {
+    pub(crate) fn new(folder: PathBuf) -> Papers {
         let papers = Papers { folder, ours: authority("wire"), other: authority("other") };
         papers.write("ca.pem", papers.ours.pem());
         papers.write("other-ca.pem", papers.other.pem());
@@ -63,7 +63,7 @@ impl Papers {
     }
 
     /// `server.pem` and its key, with a serial number to know it by.
-    pub(super) fn server(&self, serial: u64) {
+    pub(crate) fn server(&self, serial: u64) {
         let mut params = CertificateParams::new(["localhost".into(), "127.0.0.1".into()]).unwrap();
         params.distinguished_name = DistinguishedName::new();
         params.serial_number = Some(SerialNumber::from(serial));
@@ -73,7 +73,7 @@ impl Papers {
     }
 
     /// A client's certificate under the name of its file.
-    pub(super) fn client(&self, name: &str) {
+    pub(crate) fn client(&self, name: &str) {
         self.client_with(name, name, |_| {});
     }
 
