@@ -18,6 +18,7 @@ mod bytes;
 mod chance;
 mod commands;
 mod compactions;
+mod connections;
 mod errors;
 mod etcdctl;
 mod etcdctl_accounts;
@@ -85,6 +86,7 @@ macro_rules! subjects {
             watches::catching_up
             watches::asking_for_progress
             watches::watching_what_was_compacted
+            watches::saying_nothing
             watches::falling_silent
             watches::fragmenting
             leases::granting
@@ -123,6 +125,10 @@ macro_rules! subjects {
             errors::provoking_them_all
             recipes::locking
             recipes::campaigning
+            recipes::giving_up
+            connections::being_called_anything
+            connections::wanting_a_leader
+            connections::packing_messages
             gateway::keeping_keys
             gateway::running_txns_as_json
             gateway::refusing_what_is_wrong

@@ -10,14 +10,21 @@ use kat::proto::etcdserverpb::auth_client::AuthClient;
 use kat::proto::etcdserverpb::kv_client::KvClient;
 use kat::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kat::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use kat::proto::etcdserverpb::request_op::Request as Op;
+use kat::proto::etcdserverpb::watch_client::WatchClient;
+use kat::proto::etcdserverpb::watch_request::RequestUnion;
 use kat::proto::etcdserverpb::{
     AlarmRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest,
     AuthUserAddRequest, AuthUserGrantRoleRequest, AuthenticateRequest, DeleteRangeRequest,
-    PutRequest, RangeRequest, RequestOp, TxnRequest, request_op::Request as Op,
+    PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchProgressRequest,
+    WatchRequest, WatchResponse,
 };
 use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::process::Server;
 
@@ -183,6 +190,37 @@ fn sorting_what_is_equal() {
     once_to_them.sort_unstable();
     twice_to_them.sort_unstable();
     assert_eq!(theirs, ours);
+}
+
+/// Asks every moment whether the server is there, and watches.
+async fn pings(server: &Server) -> (mpsc::Sender<WatchRequest>, Streaming<WatchResponse>) {
+    let endpoint = Endpoint::from_shared(server.endpoint()).expect("the endpoint is a URL");
+    let channel = endpoint.http2_keep_alive_interval(Duration::from_millis(50)).connect_lazy();
+    let (requests, inbox) = mpsc::channel(1);
+    let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
+    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    requests.send(create).await.expect("the stream is to be opened");
+    let answer = WatchClient::new(channel).watch(ReceiverStream::new(inbox)).await;
+    let mut stream = answer.expect("a stream").into_inner();
+    assert!(stream.message().await.expect("an answer").is_some_and(|answer| answer.created));
+    (requests, stream)
+}
+
+#[test]
+fn pinging_without_pause() {
+    let (etcd, ours) = (Server::etcd(), Server::kat());
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (asked, mut stream) = pings(&ours).await;
+        let (_open, mut theirs) = pings(&etcd).await;
+        let end = timeout(PATIENCE, theirs.message()).await.expect("etcd hangs up");
+        end.expect_err("etcd calls it an error");
+        let progress = RequestUnion::ProgressRequest(WatchProgressRequest {});
+        let progress = WatchRequest { request_union: Some(progress) };
+        asked.send(progress).await.expect("the stream is open");
+        let answer = timeout(PATIENCE, stream.message()).await.expect("an answer in time");
+        assert_eq!(answer.expect("an answer").map(|answer| answer.watch_id), Some(-1));
+    });
 }
 
 #[test]

@@ -15,5 +15,6 @@ mod dropin;
 mod metrics;
 mod pages;
 mod process;
+mod rows;
 mod state;
 mod tls;

@@ -275,3 +275,53 @@ fn extensive_metrics_tell_how_long_calls_were_open() {
     let basic = Server::kat();
     assert!(!metrics(&basic).contains_key(name));
 }
+
+/// What etcd's own dashboards and alert rules look at, and `etcdctl check`.
+const LOOKED_AT: [&str; 17] = [
+    "etcd_disk_backend_commit_duration_seconds",
+    "etcd_disk_wal_fsync_duration_seconds",
+    "etcd_mvcc_db_total_size_in_bytes",
+    "etcd_mvcc_db_total_size_in_use_in_bytes",
+    "etcd_network_client_grpc_received_bytes_total",
+    "etcd_network_client_grpc_sent_bytes_total",
+    "etcd_server_has_leader",
+    "etcd_server_leader_changes_seen_total",
+    "etcd_server_proposals_applied_total",
+    "etcd_server_proposals_committed_total",
+    "etcd_server_proposals_failed_total",
+    "etcd_server_proposals_pending",
+    "etcd_server_quota_backend_bytes",
+    "grpc_server_handled_total",
+    "grpc_server_handling_seconds",
+    "grpc_server_started_total",
+    "process_resident_memory_bytes",
+];
+
+/// What they look at too, and etcd tells of none but its peers.
+const OF_PEERS: [&str; 4] = [
+    "etcd_network_peer_received_bytes_total",
+    "etcd_network_peer_round_trip_time_seconds",
+    "etcd_network_peer_sent_bytes_total",
+    "etcd_network_peer_sent_failures_total",
+];
+
+#[test]
+fn what_dashboards_and_alerts_look_at_is_told() {
+    let extensive = ["--metrics=extensive"];
+    let [theirs, ours] =
+        [Server::etcd_with(&extensive), Server::kat_with(&extensive)].map(|server| {
+            live(&server);
+            metrics(&server)
+        });
+    let table = left_out();
+    for name in LOOKED_AT {
+        assert!(theirs.contains_key(name), "etcd does not tell {name}");
+        let own = ours.get(name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert!(!own.values.is_empty(), "{name} has no values");
+        assert!(!is_left_out(name, &table), "{name} is left out");
+    }
+    for name in OF_PEERS {
+        assert!(!theirs.contains_key(name), "etcd tells {name} of one member");
+        assert!(!is_left_out(name, &table), "{name} is left out");
+    }
+}

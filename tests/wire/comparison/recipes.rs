@@ -24,14 +24,7 @@ pub(super) async fn locking(wire: &mut Wire) {
     // A second one waits until the first lets go.
     let mut client = LockClient::new(wire.channel());
     let waiting = tokio::spawn(async move { client.lock(lock(0xb2)).await });
-    let queued = || async {
-        let mut kv = kat::proto::etcdserverpb::kv_client::KvClient::new(wire.channel());
-        kv.range(all()).await.expect("a range").into_inner().count == 2
-    };
-    let mut glances = interval(GLANCE_EVERY);
-    while !queued().await {
-        glances.tick().await;
-    }
+    keys_are(wire, 2).await;
     wire.unlock(UnlockRequest { key: "mine/a1".into() }).await;
     wire.unlock(UnlockRequest { key: "mine/a1".into() }).await;
     let answer = waiting.await.expect("it does not panic");
@@ -43,6 +36,47 @@ pub(super) async fn locking(wire: &mut Wire) {
     wire.lease_grant(600, -5).await;
     wire.lock(lock(-5)).await;
     wire.range(all()).await;
+}
+
+/// Who gives up waiting leaves nothing; who looks on waits for somebody to lead.
+pub(super) async fn giving_up(wire: &mut Wire) {
+    for lease in [0xa1, 0xb2] {
+        wire.lease_grant(600, lease).await;
+    }
+    let lock = |lease| LockRequest { name: "mine".into(), lease };
+    wire.lock(lock(0xa1)).await;
+    let mut client = LockClient::new(wire.channel());
+    let waiting = tokio::spawn(async move { client.lock(lock(0xb2)).await });
+    keys_are(wire, 2).await;
+    waiting.abort();
+    keys_are(wire, 1).await;
+    wire.range(all()).await;
+
+    let mut client = ElectionClient::new(wire.channel());
+    let who = LeaderRequest { name: "seat".into() };
+    let looking = tokio::spawn(async move {
+        let mut seen = client.observe(who).await?.into_inner();
+        seen.message().await
+    });
+    let campaign = |lease, value| CampaignRequest { name: "seat".into(), lease, value };
+    wire.campaign(campaign(0xb2, "me".into())).await;
+    let sight = looking.await.expect("it does not panic");
+    wire.write("observed", format!("{sight:?}"));
+    let mut client = ElectionClient::new(wire.channel());
+    let waiting = tokio::spawn(async move { client.campaign(campaign(0xa1, "I".into())).await });
+    keys_are(wire, 3).await;
+    waiting.abort();
+    keys_are(wire, 2).await;
+    wire.range(all()).await;
+}
+
+/// Waits until there are so many keys.
+async fn keys_are(wire: &Wire, count: i64) {
+    let mut glances = interval(GLANCE_EVERY);
+    let mut kv = kat::proto::etcdserverpb::kv_client::KvClient::new(wire.channel());
+    while kv.range(all()).await.expect("a range").into_inner().count != count {
+        glances.tick().await;
+    }
 }
 
 pub(super) async fn campaigning(wire: &mut Wire) {

@@ -209,6 +209,17 @@ pub(super) async fn watching_what_was_compacted(wire: &mut Wire) {
     wire.hear(&mut tombstone, 1).await;
 }
 
+/// Requests that ask for nothing are let pass.
+pub(super) async fn saying_nothing(wire: &mut Wire) {
+    let mut watching = wire.watching();
+    watching.send_nothing().await;
+    start(wire, &mut watching, watch("a", "")).await;
+    watching.send_nothing().await;
+    wire.put(put("a", "1")).await;
+    wire.hear(&mut watching, 1).await;
+    start(wire, &mut watching, watch("b", "")).await;
+}
+
 /// A client that has nothing more to say still listens.
 pub(super) async fn falling_silent(wire: &mut Wire) {
     let mut watching = wire.watching();
