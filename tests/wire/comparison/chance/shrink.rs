@@ -21,6 +21,21 @@ impl Player {
         played.iter().find_map(|sequence| pair.play(sequence))
     }
 
+    /// Drops sequences before the last, one after another.
+    fn shorten(&self, played: &mut Vec<Sequence>, best: &mut Difference) {
+        let mut place = 0;
+        while place + 1 < played.len() && Instant::now() < self.end {
+            let dropped = played.remove(place);
+            match self.differs(played) {
+                Some(difference) => *best = difference,
+                None => {
+                    played.insert(place, dropped);
+                    place += 1;
+                }
+            }
+        }
+    }
+
     /// Drops steps of the last sequence, half of them, a quarter, and so on.
     fn shrink(&self, played: &mut [Sequence], best: &mut Difference) {
         let last = played.len() - 1;
@@ -58,11 +73,14 @@ pub(super) fn report(start: Start, mut played: Vec<Sequence>) -> Option<String> 
         best = player.differs(&played);
     }
     let mut best = best?;
+    let again = format!("KAT_SEED={} KAT_SEQUENCES={}", played[0].seed, played.len());
+    player.shorten(&mut played, &mut best);
     player.shrink(&mut played, &mut best);
-    let (before, left) = (played.len() - 1, played[played.len() - 1].steps.len());
+    let seeds: Vec<_> = played.iter().map(|sequence| sequence.seed).collect();
+    let left = played[played.len() - 1].steps.len();
     Some(format!(
-        "seed {seed} makes a difference, with {left} of its steps after {before} sequences; \
-         again: KAT_SEED={seed} KAT_SEQUENCES=1\n{}",
+        "seed {seed} makes a difference, with {left} of its steps, where {seeds:?} are played; \
+         again: {again}\n{}",
         best.report()
     ))
 }
