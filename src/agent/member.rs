@@ -15,11 +15,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::errors::{Kind, Report, damage, damaged, disk};
-use super::identity::{cluster_id, member_id};
 use super::peer::CLUSTER_VERSION;
 use crate::api::{self, Api};
 use crate::engine::{self, Rocks};
-use crate::ids::MemberId;
+use crate::ids::{ClusterId, MemberId};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::kat::log::{ClusterVersion, MemberAttributes};
 use crate::replica::{
@@ -99,8 +98,8 @@ pub(super) fn make(data_dir: &Path, founding: &Founding) -> Result<MemberId, Rep
         fs::remove_dir_all(&place).map_err(|why| disk("remove", &place, &why))?;
     }
     make_private(&place)?;
-    let member = member_id(&founding.peer_urls, &founding.token);
-    let cluster = cluster_id(&[member]);
+    let member = MemberId::derived(&founding.peer_urls, &founding.token);
+    let cluster = ClusterId::derived(&[member]);
     let row = pb::Member {
         id: member.0,
         peer_ur_ls: founding.peer_urls.clone(),

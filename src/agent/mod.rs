@@ -33,7 +33,6 @@ pub mod config;
 mod dropin;
 mod election;
 mod errors;
-mod identity;
 mod keys;
 mod local;
 mod lock;
