@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::errors::{Kind, Report, damage, damaged, disk};
-use super::peer::CLUSTER_VERSION;
+use super::versions;
 use crate::api::{self, Api};
 use crate::engine::{self, Rocks};
 use crate::ids::{ClusterId, MemberId};
 use crate::proto::etcdserverpb as pb;
-use crate::proto::kat::log::{ClusterVersion, MemberAttributes};
+use crate::proto::kat::log::MemberAttributes;
 use crate::replica::{
     Engines, Failure, GENESIS, Identity, LOG_FAMILIES, Options, Replica, Running, SystemClock,
     Unavailable, found, start,
@@ -196,9 +196,9 @@ impl Member {
             let request = Request::MemberAttributes(attributes);
             replica.propose(&Caller::default(), request).await?;
         }
-        if replica.reader().cluster_version().as_deref() != Some(CLUSTER_VERSION) {
-            let version = ClusterVersion { version: CLUSTER_VERSION.to_owned() };
-            replica.propose(&Caller::default(), Request::ClusterVersion(version)).await?;
+        // One that was put back stays so: whoever leads looks after it.
+        if replica.reader().cluster_version().is_none() {
+            versions::decide(replica).await?;
         }
         Ok(replica.linearize().await?)
     }

@@ -43,6 +43,7 @@ mod peer;
 mod serve;
 mod signals;
 mod state_file;
+mod versions;
 mod visitor;
 
 pub use bootstrap::{init, plan};

@@ -29,7 +29,7 @@ pub(super) async fn serve(replica: Replica, listener: Listener, stop: Cancellati
 
 fn version(replica: &Replica) -> String {
     let cluster = replica.reader().cluster_version();
-    let storage = if cluster.is_some() { CLUSTER_VERSION } else { "unknown" };
+    let storage = cluster.clone().unwrap_or_else(|| "unknown".to_owned());
     let cluster = cluster.unwrap_or_else(|| "not_decided".to_owned());
     format!(r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{cluster}","storage":"{storage}"}}"#)
 }

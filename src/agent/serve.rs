@@ -32,6 +32,7 @@ use super::paths::{Paths, settle};
 use super::peer;
 use super::signals::{Second, Stop};
 use super::state_file::{Found, Record, State, Step, survey};
+use super::versions;
 use crate::api;
 use crate::replica::{self, Timings};
 use crate::state::{EtcdStore, StateStore};
@@ -239,6 +240,8 @@ impl Services {
         let (api, replica) = (member.api(), member.replica());
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let (keeper, until) = (compaction::keep(replica.clone(), history), stop.clone());
+        tasks.spawn(async move { until.run_until_cancelled(keeper).await.unwrap_or(()) });
+        let (keeper, until) = (versions::keep(replica.clone()), stop.clone());
         tasks.spawn(async move { until.run_until_cancelled(keeper).await.unwrap_or(()) });
         for listener in listeners.clients {
             let (api, stop) = (api.clone(), stop.clone());

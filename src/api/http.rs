@@ -20,7 +20,7 @@ use http::{Method, StatusCode, Uri};
 use tonic::Status;
 
 use super::gateway::Gateway;
-use super::member::{Member, STORAGE_VERSION, VERSION};
+use super::member::{Member, VERSION};
 use super::visitors;
 use crate::proto::etcdserverpb as pb;
 
@@ -71,7 +71,7 @@ async fn version(State(member): Here, method: Method) -> Response {
         return not_allowed();
     }
     let cluster = member.reader().cluster_version();
-    let storage = if cluster.is_some() { STORAGE_VERSION } else { "unknown" };
+    let storage = cluster.as_deref().unwrap_or("unknown");
     let cluster = cluster.as_deref().unwrap_or("not_decided");
     let body =
         format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster}","storage":"{storage}"}}"#);

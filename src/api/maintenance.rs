@@ -10,13 +10,15 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Who;
 use super::calls::Call;
-use super::member::{Member, STORAGE_VERSION, VERSION, aside, expect_reply};
+use super::member::{Member, VERSION, aside, expect_reply};
 use super::snapshot::{self, SNAPSHOTS_MAX};
 use super::status;
 use crate::ids::MemberId;
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::proto::etcdserverpb::downgrade_request::DowngradeAction;
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
+use crate::proto::kat::log::Downgrade;
 use crate::store;
 
 /// How often a leadership that is being handed over is looked at.
@@ -36,10 +38,25 @@ impl Upkeep {
         Upkeep { member, snapshot, snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)) }
     }
 
-    /// The version of the storage, once it is decided.
+    /// The version of the storage, once it is decided: that of the cluster.
     fn storage_version(&self) -> String {
-        let version = self.member.reader().cluster_version();
-        version.map_or(String::new(), |_| STORAGE_VERSION.to_owned())
+        self.member.reader().cluster_version().unwrap_or_default()
+    }
+
+    /// The version that all members may be put back to, if it is this one.
+    async fn may_downgrade(&self, version: &str) -> Result<String, Status> {
+        self.member.replica.linearize().await?;
+        let wanted = Version::parse(version).ok_or(status::WRONG_DOWNGRADE_FORMAT)?;
+        let reader = self.member.reader();
+        let current = reader.cluster_version().and_then(|version| Version::parse(&version));
+        let current = current.ok_or(status::CLUSTER_VERSION_UNKNOWN)?;
+        if Some(wanted) != current.before() {
+            return Err(status::INVALID_DOWNGRADE_TARGET.into());
+        }
+        if reader.downgrade().is_some() {
+            return Err(status::DOWNGRADE_IN_PROCESS.into());
+        }
+        Ok(format!("{}.{}.0", wanted.major, wanted.minor))
     }
 }
 
@@ -84,7 +101,7 @@ impl Maintenance for Upkeep {
             is_learner: reader.members().iter().any(|m| m.id == me && m.is_learner),
             storage_version: self.storage_version(),
             db_size_quota: sizes.quota,
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(downgrade_info(reader.downgrade())),
         }))
     }
 
@@ -172,8 +189,61 @@ impl Maintenance for Upkeep {
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
         self.member.may_administer(&Who::of(&request)).await?;
-        Err(status::not_yet("downgrades"))
+        let pb::DowngradeRequest { action, version } = request.into_inner();
+        let target = match DowngradeAction::try_from(action) {
+            Ok(DowngradeAction::Validate) => {
+                self.may_downgrade(&version).await?;
+                None
+            }
+            Ok(DowngradeAction::Enable) => Some(self.may_downgrade(&version).await?),
+            Ok(DowngradeAction::Cancel) => {
+                self.member.replica.linearize().await?;
+                Some(String::new())
+            }
+            Err(_) => return Err(status::UNKNOWN_METHOD.into()),
+        };
+        if let Some(target) = target {
+            self.member.propose(store::Request::Downgrade(Downgrade { target })).await?;
+        }
+        let version = self.member.reader().cluster_version();
+        let version = Version::parse(&version.unwrap_or_default())
+            .map_or_else(String::new, |it| format!("{}.{}", it.major, it.minor));
+        Ok(Response::new(pb::DowngradeResponse { header: self.member.header_now(), version }))
     }
+}
+
+/// A version as far as it tells what can be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    major: u64,
+    minor: u64,
+}
+
+impl Version {
+    /// Two numbers, or three; what stands behind the second does not matter.
+    fn parse(text: &str) -> Option<Version> {
+        let mut parts = text.split('.');
+        let mut number = || {
+            let part = parts.next()?;
+            part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())?
+        };
+        let (major, minor) = (number()?, number()?);
+        let is_whole = match parts.next() {
+            None => true,
+            Some(patch) => patch.parse::<u64>().is_ok() && parts.next().is_none(),
+        };
+        is_whole.then_some(Version { major, minor })
+    }
+
+    /// The one that can be gone back to.
+    fn before(self) -> Option<Version> {
+        Some(Version { minor: self.minor.checked_sub(1)?, ..self })
+    }
+}
+
+fn downgrade_info(target: Option<String>) -> pb::DowngradeInfo {
+    let target_version = target.unwrap_or_default();
+    pb::DowngradeInfo { enabled: !target_version.is_empty(), target_version }
 }
 
 /// What is wrong with this member, as Status tells it.

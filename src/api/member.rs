@@ -15,9 +15,6 @@ use tonic::Status;
 /// The version that this server claims: that of the etcd whose API it serves.
 pub(super) const VERSION: &str = "3.7.1";
 
-/// The version of the stored data and of the cluster, once it is decided.
-pub(super) const STORAGE_VERSION: &str = "3.7.0";
-
 /// How much larger than the largest request a message may be.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 

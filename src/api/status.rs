@@ -47,6 +47,11 @@ table! {
     LEASE_NOT_FOUND = NotFound "requested lease not found";
     MEMBER_NOT_FOUND = NotFound "member not found";
     LEASE_EXISTS = FailedPrecondition "lease already exists";
+    WRONG_DOWNGRADE_FORMAT = InvalidArgument "wrong downgrade target version format";
+    INVALID_DOWNGRADE_TARGET = InvalidArgument "invalid downgrade target version";
+    CLUSTER_VERSION_UNKNOWN = FailedPrecondition "cluster version not found during downgrade";
+    DOWNGRADE_IN_PROCESS = FailedPrecondition "cluster has a downgrade job in progress";
+    UNKNOWN_METHOD = Unknown "unknown method";
     PEER_URL_EXISTS = FailedPrecondition "Peer URLs already exists";
     NOT_ENOUGH_STARTED = Unknown "re-configuration failed due to not enough started members";
     NOT_LEARNER = FailedPrecondition "can only promote a learner member";

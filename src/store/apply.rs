@@ -170,6 +170,10 @@ impl Store {
                 self.shared.state.write().members.decide(version, &mut work.batch);
                 Ok(Reply::Done)
             }
+            Request::Downgrade(downgrade) => {
+                self.shared.state.write().members.put_back(downgrade, &mut work.batch);
+                Ok(Reply::Done)
+            }
             Request::Accounts(accounts) => {
                 self.account(accounts.change.ok_or(Rejection::Malformed)?, index, work)
             }

@@ -75,6 +75,7 @@ pub(super) fn operation(request: &Request) -> &'static str {
         Request::Alarm(_) => "Alarm",
         Request::MemberAttributes(_) => "ClusterMemberAttrSet",
         Request::ClusterVersion(_) => "ClusterVersionSet",
+        Request::Downgrade(_) => "DowngradeInfoSet",
         Request::Accounts(accounts) => match &accounts.change {
             Some(Change::Enable(_)) => "AuthEnable",
             Some(Change::Disable(_)) => "AuthDisable",

@@ -46,7 +46,8 @@ fn is_mutation(request: &Request) -> bool {
         | Request::Alarm(_)
         | Request::MemberAttributes(_)
         | Request::ClusterVersion(_)
-        | Request::Accounts(_) => false,
+        | Request::Accounts(_)
+        | Request::Downgrade(_) => false,
     }
 }
 

@@ -10,7 +10,7 @@ use super::schema::{MEMBERS, META, meta};
 use crate::engine::Batch;
 use crate::ids::{ClusterId, LogIndex, MemberId, Term};
 use crate::proto::etcdserverpb::Member;
-use crate::proto::kat::log::{ClusterVersion, MemberAttributes};
+use crate::proto::kat::log::{ClusterVersion, Downgrade, MemberAttributes};
 
 /// How a cluster begins: the same on every member that founds it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ pub struct Genesis {
 pub(super) struct Members {
     by_id: BTreeMap<MemberId, Member>,
     version: Option<String>,
+    downgrade: Option<String>,
 }
 
 impl Members {
@@ -46,6 +47,11 @@ impl Members {
         self.version = Some(String::from_utf8_lossy(row).into_owned());
     }
 
+    /// Takes the row of the version to come.
+    pub(super) fn load_downgrade(&mut self, row: &[u8]) {
+        self.downgrade = Some(String::from_utf8_lossy(row).into_owned());
+    }
+
     /// All, by id.
     pub(super) fn all(&self) -> impl Iterator<Item = &Member> {
         self.by_id.values()
@@ -54,6 +60,11 @@ impl Members {
     /// The version, once decided.
     pub(super) fn version(&self) -> Option<&String> {
         self.version.as_ref()
+    }
+
+    /// The version to which all will be put back.
+    pub(super) fn downgrade(&self) -> Option<&String> {
+        self.downgrade.as_ref()
     }
 
     /// What a member says of itself.
@@ -74,6 +85,15 @@ impl Members {
     pub(super) fn decide(&mut self, decision: ClusterVersion, batch: &mut Batch) {
         batch.put(META, meta::VERSION, decision.version.as_bytes());
         self.version = Some(decision.version);
+    }
+
+    /// What all will be put back to, or that they will not.
+    pub(super) fn put_back(&mut self, downgrade: Downgrade, batch: &mut Batch) {
+        self.downgrade = Some(downgrade.target).filter(|target| !target.is_empty());
+        match &self.downgrade {
+            Some(target) => batch.put(META, meta::DOWNGRADE, target.as_bytes()),
+            None => batch.delete(META, meta::DOWNGRADE),
+        }
     }
 }
 

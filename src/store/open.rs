@@ -182,6 +182,9 @@ impl Rows<'_> {
         if let Some(version) = self.0.get(META, meta::VERSION) {
             members.load_version(&version);
         }
+        if let Some(target) = self.0.get(META, meta::DOWNGRADE) {
+            members.load_downgrade(&target);
+        }
         Ok(members)
     }
 }

@@ -212,6 +212,11 @@ impl Reader {
         voters.map(|member| MemberId(member.id)).collect()
     }
 
+    /// The version that all members will be put back to, if they will.
+    pub fn downgrade(&self) -> Option<String> {
+        self.shared.state.read().members.downgrade().cloned()
+    }
+
     /// The version that the cluster speaks, once decided ("3.7.0").
     pub fn cluster_version(&self) -> Option<String> {
         self.shared.state.read().members.version().cloned()

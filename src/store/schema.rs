@@ -19,6 +19,7 @@
 //!            finished                         the last that gave its space back (8 BE)
 //!            allocated                        bytes at their highest (8 BE)
 //!            version                          the version the cluster speaks, as text
+//!            downgrade                        the version it is put back to, as text
 //! ```
 //!
 //! All but `applied`, `finished` and `allocated` are alike on all members at
@@ -61,6 +62,7 @@ pub(super) mod meta {
     pub(in crate::store) const FINISHED: &[u8] = b"finished";
     pub(in crate::store) const ALLOCATED: &[u8] = b"allocated";
     pub(in crate::store) const VERSION: &[u8] = b"version";
+    pub(in crate::store) const DOWNGRADE: &[u8] = b"downgrade";
 }
 
 /// One change of one key: the transaction's revision, the place within it, and

@@ -7,6 +7,7 @@
 //! authRoles        name                          authpb.Role
 //! authUsers        name                          authpb.User
 //! cluster          clusterVersion                as text
+//!                  downgrade                     JSON, if it is put back
 //! key              main (8 BE) · '_' · sub (8 BE), and 't' behind a deletion's
 //!                                                KeyValue
 //! lease            id (8 BE)                     leasepb.Lease
@@ -36,9 +37,6 @@ use super::view::Shared;
 use crate::engine::bolt::{self, Writer};
 use crate::engine::{Family, Frozen};
 
-/// The version of etcd's storage whose buckets these are.
-const STORAGE_VERSION: &[u8] = b"3.7.0";
-
 /// The revision of accounts in a store that never had any.
 const AUTH_REVISION: i64 = 1;
 
@@ -60,10 +58,7 @@ fn fill(rows: Rows<'_>, file: &mut Writer<'_>) -> io::Result<()> {
     file.bucket(b"auth", |file| rows.auth(file))?;
     file.bucket(b"authRoles", |file| rows.accounts(ROLE, file))?;
     file.bucket(b"authUsers", |file| rows.accounts(USER, file))?;
-    file.bucket(b"cluster", |file| match members.version() {
-        Some(version) => file.put(b"clusterVersion", version.as_bytes()),
-        None => Ok(()),
-    })?;
+    file.bucket(b"cluster", |file| write_versions(&members, file))?;
     file.bucket(b"key", |file| rows.revisions(file))?;
     file.bucket(b"lease", |file| rows.leases(file))?;
     file.bucket(b"members", |file| write_members(&members, file))?;
@@ -103,6 +98,9 @@ impl Rows<'_> {
         self.each(MEMBERS, |key, row| members.load(key, row).map_err(io::Error::other))?;
         if let Some(version) = self.0.get(META, meta::VERSION) {
             members.load_version(&version);
+        }
+        if let Some(target) = self.0.get(META, meta::DOWNGRADE) {
+            members.load_downgrade(&target);
         }
         Ok(members)
     }
@@ -160,9 +158,9 @@ impl Rows<'_> {
                 file.put(name.as_bytes(), &key[..len])?;
             }
         }
-        // etcd too learns it only with the version of the cluster.
-        if members.version().is_some() {
-            file.put(b"storageVersion", STORAGE_VERSION)?;
+        // That of the cluster, as soon as there is one: so it is with etcd.
+        if let Some(version) = members.version() {
+            file.put(b"storageVersion", version.as_bytes())?;
         }
         file.put(b"term", &term.to_be_bytes())
     }
@@ -193,6 +191,16 @@ fn write_members(members: &Members, file: &mut Writer<'_>) -> io::Result<()> {
     rows.iter().try_for_each(|(id, row)| file.put(id.as_bytes(), row))
 }
 
+fn write_versions(members: &Members, file: &mut Writer<'_>) -> io::Result<()> {
+    if let Some(version) = members.version() {
+        file.put(b"clusterVersion", version.as_bytes())?;
+    }
+    match members.downgrade() {
+        Some(target) => file.put(b"downgrade", &json(&Downgrade { target, enabled: true })),
+        None => Ok(()),
+    }
+}
+
 fn json(row: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(row).expect("numbers, lists and text are JSON")
 }
@@ -220,6 +228,14 @@ struct Member<'a> {
     name: &'a str,
     #[serde(rename = "clientURLs", skip_serializing_if = "<[String]>::is_empty")]
     client_urls: &'a [String],
+}
+
+/// A row of `cluster`.
+#[derive(Serialize)]
+struct Downgrade<'a> {
+    #[serde(rename = "target-version")]
+    target: &'a str,
+    enabled: bool,
 }
 
 /// Who votes, as raft's messages say it.

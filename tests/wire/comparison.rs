@@ -98,6 +98,8 @@ macro_rules! subjects {
             maintenance::raising_alarms
             maintenance::moving_leadership
             maintenance::taking_a_snapshot
+            maintenance::downgrading
+            maintenance::going_back_a_version
             maintenance::asking_over_http
             maintenance::calling_what_is_not_there
             maintenance::being_without_accounts
@@ -145,6 +147,7 @@ macro_rules! subjects {
             etcdctl::watching
             etcdctl::locking_and_electing
             etcdctl::asking_about_the_server
+            etcdctl::asking_to_downgrade
             etcdctl::asking_for_less
             etcdctl::saving_a_snapshot
             etcdctl::checking_speed
@@ -157,10 +160,8 @@ macro_rules! subjects {
     };
     (later $server:ident, $when:ident) => {
         subjects! { $server, $when:
-            maintenance::downgrading
             members::changing_urls
             members::joining_a_learner
-            etcdctl::asking_to_downgrade
         }
     };
     ($server:ident, $when:ident: $($module:ident::$subject:ident)*) => {

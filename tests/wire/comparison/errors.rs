@@ -116,7 +116,7 @@ const TABLE: &[(&str, &str, Where)] = &[
     (
         "FailedPrecondition",
         "etcdserver: cluster has a downgrade job in progress",
-        Not("that changes the store of stock etcd for good"),
+        In("maintenance::going_back_a_version"),
     ),
     (
         "FailedPrecondition",

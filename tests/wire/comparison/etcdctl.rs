@@ -385,7 +385,17 @@ pub(super) async fn asking_for_less(wire: &mut Wire) {
 }
 
 pub(super) async fn asking_to_downgrade(wire: &mut Wire) {
-    for line in ["downgrade validate 3.5", "downgrade validate 3.6", "downgrade cancel"] {
+    for line in [
+        "downgrade validate 3.5",
+        "downgrade validate 3.6",
+        "downgrade cancel",
+        "downgrade enable 3.5",
+        "downgrade enable 3.6",
+        "endpoint status -w json",
+        "downgrade cancel",
+        "endpoint status -w json",
+        "downgrade validate",
+    ] {
         wire.ctl(line).await;
     }
 }

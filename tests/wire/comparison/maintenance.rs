@@ -7,6 +7,7 @@ use kat::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kat::proto::etcdserverpb::{
     AlarmRequest, AlarmType, AuthenticateRequest, CompactionRequest, DowngradeRequest,
     HashKvRequest, HashRequest, LeaseRevokeRequest, MoveLeaderRequest, PutRequest, SnapshotRequest,
+    StatusRequest,
 };
 use kat::proto::health::HealthCheckRequest;
 use kat::proto::health::health_client::HealthClient;
@@ -22,7 +23,7 @@ pub(super) async fn asking_for_status(wire: &mut Wire) {
     wire.put(put("a", "1")).await;
     wire.status(Default::default()).await;
     let mut client = MaintenanceClient::new(wire.channel());
-    let sizes = client.status(kat::proto::etcdserverpb::StatusRequest {}).await;
+    let sizes = client.status(StatusRequest {}).await;
     let sizes = sizes.expect("a status").into_inner();
     let holds = (
         sizes.db_size > 0,
@@ -163,6 +164,43 @@ pub(super) async fn downgrading(wire: &mut Wire) {
         wire.downgrade(request).await;
     }
     wire.downgrade(DowngradeRequest { action: 9, version: "3.6".into() }).await;
+    wire.status(StatusRequest {}).await;
+}
+
+/// An enabled downgrade takes the cluster to the version before, by and by.
+pub(super) async fn going_back_a_version(wire: &mut Wire) {
+    use DowngradeAction::{Cancel, Enable, Validate};
+    let ask = async |wire: &mut Wire, action: DowngradeAction, version: &str| {
+        let request = DowngradeRequest { action: action.into(), version: version.into() };
+        wire.downgrade(request).await;
+    };
+    ask(wire, Enable, "3.6").await;
+    reach(wire, "3.6.0").await;
+    ask(wire, Validate, "3.6").await;
+    ask(wire, Validate, "3.5").await;
+    ask(wire, Enable, "3.5").await;
+    wire.put(put("a", "1")).await;
+    wire.crash();
+    reach(wire, "3.6.0").await;
+    ask(wire, Cancel, "").await;
+    reach(wire, "3.7.0").await;
+    ask(wire, Validate, "3.6").await;
+}
+
+/// Waits until the storage has a version, and looks at what then is said of it.
+async fn reach(wire: &mut Wire, version: &str) {
+    let mut client = MaintenanceClient::new(wire.channel());
+    let mut glances = interval(GLANCE_EVERY);
+    for _ in 0..500 {
+        let status = client.status(StatusRequest {}).await.expect("a status").into_inner();
+        if status.storage_version == version {
+            break;
+        }
+        glances.tick().await;
+    }
+    wire.status(StatusRequest {}).await;
+    let answer = wire.server.http_get("/version").unwrap_or_default();
+    wire.write("GET /version", body(&answer));
 }
 
 /// A snapshot is a file of pages, and the hash of all of it.
