@@ -46,6 +46,9 @@ const LOG_ENGINE: engine::Options = engine::Options { families: LOG_FAMILIES, wa
 /// How long a member waits before it says again what was not heard.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
+/// How long a member goes on that was removed, as in etcd.
+const LEAVE_AFTER: Duration = Duration::from_secs(1);
+
 /// Who founds a cluster: for now one member, alone.
 #[derive(Clone, Debug)]
 pub(super) struct Founding {
@@ -179,6 +182,14 @@ impl Member {
             }
             tokio::time::sleep(REPEAT_AFTER).await;
         }
+    }
+
+    /// Returns when the member was removed from its cluster, and the others had
+    /// time to hear of it.
+    pub(super) async fn leave(&self) {
+        self.replica.removed().await;
+        tracing::warn!("this member was removed from its cluster: it ends soon");
+        tokio::time::sleep(LEAVE_AFTER).await;
     }
 
     async fn introduce(&self, name: &str, client_urls: &[String]) -> Result<(), Failure> {

@@ -52,6 +52,10 @@ pub(super) struct Metrics {
     pub(super) defragments: Defragments,
     /// Seconds that snapshots took.
     pub(super) snapshots: Histogram,
+    /// Learners that got a vote here.
+    pub(super) promotions: IntCounter,
+    /// Learners that got none, by reason.
+    pub(super) failed_promotions: IntCounterVec,
     /// Requests for these metrics.
     pub(super) scrapes: Scrapes,
 }
@@ -136,6 +140,13 @@ impl Metrics {
                 "Time for a snapshot.",
                 0.01,
                 17,
+            ),
+            promotions: count("etcd_server_learner_promote_successes", "Learners promoted."),
+            failed_promotions: counters(
+                on,
+                "etcd_server_learner_promote_failures",
+                "Learners not promoted, by reason.",
+                &["Reason"],
             ),
             scrapes: Scrapes::new(on),
             registry,

@@ -42,6 +42,7 @@ mod maintenance;
 mod member;
 mod metrics;
 mod queue;
+mod quorum;
 mod ranges;
 mod readings;
 mod server;

@@ -68,6 +68,10 @@ pub struct Options {
     pub tokens: TokenKind,
     /// The cost of hashing a password: each more takes twice the time.
     pub bcrypt_cost: u32,
+    /// How many learners there may be.
+    pub learners_max: u32,
+    /// Whether changes of members are refused that would cost quorum.
+    pub strict_reconfig: bool,
     /// How long raft waits for its leader; streams that want one wait thrice.
     pub election_timeout: Duration,
     /// After how long a silent client is asked whether it lives; zero is never.
@@ -138,6 +142,8 @@ impl Default for Options {
             lease_ttl_min: 2,
             tokens: TokenKind::Simple(Duration::from_secs(300)),
             bcrypt_cost: 10,
+            learners_max: 1,
+            strict_reconfig: true,
             election_timeout: Duration::from_secs(1),
             ping_every: Duration::from_secs(2 * 3600),
             ping_timeout: Duration::from_secs(20),

@@ -11,7 +11,6 @@ const COUNTERS: &[(&str, &str)] = &[
     ("etcd_debugging_store_watch_requests_total", "Watches of API v2; there are none."),
     ("etcd_grpc_proxy_events_coalescing_total", "Events a proxy joined; this is no proxy."),
     ("etcd_server_heartbeat_send_failures_total", "Heartbeats sent late; one alone sends none."),
-    ("etcd_server_learner_promote_successes", "Learners promoted; one alone has none."),
 ];
 
 /// Gauges and what they would tell.

@@ -47,6 +47,11 @@ table! {
     LEASE_NOT_FOUND = NotFound "requested lease not found";
     MEMBER_NOT_FOUND = NotFound "member not found";
     LEASE_EXISTS = FailedPrecondition "lease already exists";
+    MEMBER_EXISTS = FailedPrecondition "member ID already exist";
+    TOO_MANY_LEARNERS = FailedPrecondition "too many learner members in cluster";
+    LEARNER_NOT_READY = FailedPrecondition
+        "can only promote a learner member which is in sync with leader";
+    UNHEALTHY = Unavailable "unhealthy cluster";
     WRONG_DOWNGRADE_FORMAT = InvalidArgument "wrong downgrade target version format";
     INVALID_DOWNGRADE_TARGET = InvalidArgument "invalid downgrade target version";
     CLUSTER_VERSION_UNKNOWN = FailedPrecondition "cluster version not found during downgrade";
@@ -131,6 +136,11 @@ impl From<&Rejection> for Refusal {
             Rejection::NoSpace => NO_SPACE,
             Rejection::Corrupt => CORRUPT,
             Rejection::MemberNotFound => MEMBER_NOT_FOUND,
+            Rejection::MemberExists => MEMBER_EXISTS,
+            Rejection::PeerUrlExists => PEER_URL_EXISTS,
+            Rejection::TooManyLearners => TOO_MANY_LEARNERS,
+            Rejection::NotLearner => NOT_LEARNER,
+            Rejection::LastVoter => NOT_ENOUGH_STARTED,
             Rejection::Malformed => MALFORMED,
             Rejection::Denied(denied) => Refusal::from(*denied),
         }
@@ -168,6 +178,7 @@ impl From<Unavailable> for Refusal {
             Unavailable::LeaderChanged => LEADER_CHANGED,
             Unavailable::Stopped => STOPPED,
             Unavailable::TimedOut => TIMED_OUT,
+            Unavailable::NotProposed => DEADLINE_EXCEEDED,
             Unavailable::Overloaded => TOO_MANY_REQUESTS,
         }
     }
@@ -212,11 +223,6 @@ pub(super) fn unknown(path: &str, is_service_known: bool) -> Status {
     } else {
         format!("unknown service {service}")
     })
-}
-
-/// What is part of etcd's API and will be served in time.
-pub(super) fn not_yet(what: &str) -> Status {
-    Status::unimplemented(format!("kat does not serve {what} yet"))
 }
 
 /// An error as text, in the words of etcd's gRPC library.

@@ -28,6 +28,7 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
     match block_on(serve_etcd(settings)) {
         Ok(Ended::Failed(exit)) => ExitCode::from(exit),
         Ok(Ended::Signal(signal)) => die_of(signal),
+        Ok(Ended::Removed) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
             ExitCode::FAILURE

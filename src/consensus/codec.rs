@@ -7,6 +7,7 @@
 use prost::Message as _;
 use raft::eraftpb;
 
+use super::change::Change;
 use crate::proto::kat::peer;
 
 /// Appends the row of an entry to `out`.
@@ -36,11 +37,17 @@ pub(super) fn entry_to_raft(entry: peer::Entry) -> Result<eraftpb::Entry, String
         Ok(peer::EntryType::ConfChangeV2) => eraftpb::EntryType::EntryConfChangeV2,
         Err(unknown) => return Err(format!("entry type {unknown}")),
     };
+    let data = match kind {
+        eraftpb::EntryType::EntryNormal => entry.data,
+        // raft parses it: it gets nothing but what this version writes.
+        eraftpb::EntryType::EntryConfChangeV2 => Change::decode(&entry.data)?.encode().into(),
+        eraftpb::EntryType::EntryConfChange => return Err(format!("entry type {kind:?}")),
+    };
     Ok(eraftpb::Entry {
         entry_type: kind,
         term: entry.term,
         index: entry.index,
-        data: entry.data,
+        data,
         context: entry.context,
         ..eraftpb::Entry::default()
     })

@@ -10,10 +10,13 @@
 //! readable through [`Log`] before they are on disk, and a leader sends them
 //! before its own sync.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, HardState};
 use raft::{Config, RawNode, ReadOnlyOption, StateRole, Storage as _};
 
+use super::change::Change;
 use super::codec;
 use super::log::{Identity, Log, LogWrite, Persisted};
 use super::logger::logger;
@@ -51,6 +54,8 @@ pub struct Committed {
     pub term: Term,
     /// What was proposed; empty for the entry with which a leader begins.
     pub data: Bytes,
+    /// What it does to those who take part, if the store carries it out.
+    pub change: Option<Change>,
 }
 
 /// The answer to a read: everything acknowledged before it was asked for
@@ -110,7 +115,11 @@ pub struct Core {
     /// The last ready that was handed to the writer, and the last it reported.
     handed: u64,
     reported: u64,
+    /// Committed changes of members of which the store has not been heard yet.
+    changing: VecDeque<(LogIndex, Change)>,
     voters: usize,
+    /// Whether nobody else takes part, not even to listen.
+    is_alone: bool,
 }
 
 impl Core {
@@ -139,8 +148,7 @@ impl Core {
             ..Config::default()
         };
         let node = RawNode::new(&config, log, &logger()).expect("the configuration is legal");
-        let voters = node.raft.prs().conf().voters().ids().iter().count();
-        Core {
+        let mut core = Core {
             node,
             asker,
             durable: None,
@@ -148,8 +156,18 @@ impl Core {
             unwritten: None,
             handed: 0,
             reported: 0,
-            voters,
-        }
+            changing: VecDeque::new(),
+            voters: 0,
+            is_alone: false,
+        };
+        core.count();
+        core
+    }
+
+    fn count(&mut self) {
+        let members = self.node.raft.prs();
+        self.voters = members.conf().voters().ids().iter().count();
+        self.is_alone = self.voters == 1 && members.conf().learners().is_empty();
     }
 
     /// Whether nobody else has a vote.
@@ -189,6 +207,45 @@ impl Core {
         self.node.propose(Vec::new(), data).is_ok()
     }
 
+    /// Whether a change of members can be proposed: a leader is known, and none
+    /// is on its way that the leader is known to have.
+    pub fn may_change(&self) -> bool {
+        let raft = &self.node.raft;
+        let is_busy = raft.state == StateRole::Leader && raft.has_pending_conf();
+        raft.leader_id != 0 && !is_busy
+    }
+
+    /// Proposes a change of members, with the entry that the store carries out;
+    /// false if raft dropped it.
+    #[must_use]
+    pub fn propose_change(&mut self, change: Change, data: Vec<u8>) -> bool {
+        self.node.propose_conf_change(data, change.to_raft()).is_ok()
+    }
+
+    /// The store has carried out the change of members at `index`, or refused it.
+    pub fn on_changed(&mut self, index: LogIndex, is_done: bool) {
+        let (at, change) = self.changing.pop_front().expect("a change was committed");
+        assert_eq!(at, index, "changes of members are carried out in their order");
+        if is_done {
+            let taken = self.node.apply_conf_change(&change.to_raft());
+            taken.expect("the store refuses what raft cannot do");
+            self.count();
+        }
+        self.on_applied(index);
+    }
+
+    /// What a leader knows the members to have of its log; `None` elsewhere.
+    pub fn matched(&self) -> Option<Vec<(MemberId, LogIndex)>> {
+        let raft = &self.node.raft;
+        let each = || raft.prs().iter().map(|(id, pr)| (MemberId(*id), LogIndex(pr.matched)));
+        (raft.state == StateRole::Leader).then(|| each().collect())
+    }
+
+    /// A message to another member was lost, and more would be.
+    pub fn on_unreachable(&mut self, member: MemberId) {
+        self.node.report_unreachable(member.0);
+    }
+
     /// Asks for a read index under the caller's number. raft may drop it without
     /// a word (no leader, no commit in this term): the caller has a timer.
     pub fn read_index(&mut self, round: u64) {
@@ -201,8 +258,11 @@ impl Core {
         self.node.transfer_leader(to.0);
     }
 
-    /// The store has applied up to `index`.
+    /// The store has applied up to `index`. raft hears of a change of members
+    /// with [`Core::on_changed`], and not before of the entries behind it.
     pub fn on_applied(&mut self, index: LogIndex) {
+        let before = self.changing.front().map(|(at, _)| LogIndex(at.0 - 1));
+        let index = before.map_or(index, |before| before.min(index));
         if index.0 > self.node.raft.raft_log.applied() {
             self.node.advance_apply_to(index.0);
         }
@@ -219,14 +279,14 @@ impl Core {
 
     /// The store holds everything up to and including `index` durably: the log
     /// is cut where it was durable the last time, and so keeps between one and
-    /// two flushes of entries. Nothing is cut while there are other voters: they
+    /// two flushes of entries. Nothing is cut while there are other members: they
     /// may still need those entries, and no snapshot can be sent to them yet.
     pub fn on_durable(&mut self, index: LogIndex) {
         // Asked for now, while the entry is in memory.
         let term = self.node.store().term(index.0).expect("what is applied is in the log");
         let before = self.durable.replace((index.0, term));
         if let Some(place) = before.filter(|place| place.0 > self.node.store().cut())
-            && self.is_sole_voter()
+            && self.is_alone
         {
             self.cut = Some(self.node.mut_store().cut_to(place));
         }
@@ -266,7 +326,11 @@ impl Core {
             let (asker, round) = parse_round(&state.request_ctx);
             (asker == self.asker).then_some(ReadReady { round, index: LogIndex(state.index) })
         }));
-        turn.committed.extend(ready.take_committed_entries().into_iter().map(Committed::from_raft));
+        for entry in ready.take_committed_entries() {
+            let committed = Committed::from_raft(entry);
+            self.changing.extend(committed.change.map(|change| (committed.index, change)));
+            turn.committed.push(committed);
+        }
         assert!(ready.snapshot().is_empty(), "no member of this version sends a snapshot");
         let hard_state = ready.hs().cloned();
         if let Some(hard_state) = &hard_state {
@@ -306,12 +370,16 @@ impl Committed {
     /// # Panics
     /// On what this version never proposes.
     pub(super) fn from_raft(entry: Entry) -> Committed {
-        assert!(
-            entry.entry_type == EntryType::EntryNormal,
-            "entry {} changes the membership, which this version cannot",
-            entry.index
-        );
-        Committed { index: LogIndex(entry.index), term: Term(entry.term), data: entry.data }
+        let (index, term) = (LogIndex(entry.index), Term(entry.term));
+        match entry.entry_type {
+            EntryType::EntryNormal => Committed { index, term, data: entry.data, change: None },
+            EntryType::EntryConfChangeV2 => {
+                let change = Change::decode(&entry.data);
+                let change = change.unwrap_or_else(|why| panic!("entry {index}: {why}"));
+                Committed { index, term, data: entry.context, change: Some(change) }
+            }
+            EntryType::EntryConfChange => panic!("entry {index} is of a kind never proposed"),
+        }
     }
 }
 

@@ -60,6 +60,7 @@ pub struct Log {
     boot: u64,
     hard_state: HardState,
     voters: Vec<u64>,
+    learners: Vec<u64>,
     /// Index and term of the entry before the first one kept.
     cut: (u64, u64),
     tail: VecDeque<Entry>,
@@ -106,6 +107,7 @@ impl Log {
             boot,
             hard_state: codec::hard_state_to_raft(&hard_state),
             voters: voters.iter().map(|member| member.0).collect(),
+            learners: Vec::new(),
             cut,
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -185,6 +187,12 @@ impl Log {
             });
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Who takes part behind what was replayed: raft begins with them.
+    pub fn set_members(&mut self, voters: &[MemberId], learners: &[MemberId]) {
+        self.voters = voters.iter().map(|member| member.0).collect();
+        self.learners = learners.iter().map(|member| member.0).collect();
     }
 
     /// The term of an entry that the log holds, or of the one where it is cut.
@@ -301,7 +309,8 @@ impl Log {
 
 impl Storage for Log {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        let conf_state = ConfState { voters: self.voters.clone(), ..ConfState::default() };
+        let (voters, learners) = (self.voters.clone(), self.learners.clone());
+        let conf_state = ConfState { voters, learners, ..ConfState::default() };
         Ok(RaftState::new(self.hard_state.clone(), conf_state))
     }
 
@@ -355,7 +364,7 @@ impl Storage for Log {
     }
 
     fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        // A log with more than one voter is never cut, so nobody needs one.
+        // The log of a member that is not alone is never cut: nobody needs one.
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
 }

@@ -18,14 +18,18 @@
 //! - The log is cut only behind what the store holds durably.
 //! - The dependency `raft` and its types stop at this folder's door.
 //!
-//! Membership is what the store's genesis says; it does not change yet, and a
-//! log with more than one voter is never cut, because no snapshot can be sent.
+//! Membership is what the store says that it is; it changes by entries of their
+//! own kind, one at a time, each in force where the store has carried it out.
+//! The log of a member that is not alone is never cut, because no snapshot can
+//! be sent.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod change;
 mod codec;
 mod core;
 mod log;
 mod logger;
 
+pub use self::change::Change;
 pub use self::core::{Committed, Core, Options, ReadReady, Role, Turn};
 pub use self::log::{Damaged, FAMILIES, Identity, Log, LogWrite, Persisted, identity, persist};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::compactor::Compactor;
 use super::counters::Operations;
 use super::failure::Failure;
+use super::inbox::Input;
 use super::shared::Shared;
 use crate::consensus::Committed;
 use crate::ids::Revision;
@@ -121,6 +122,14 @@ impl Applier {
         }
         if !applied.tokens.is_empty() {
             shared.tokens.on_applied(applied.tokens, now);
+        }
+        if entry.change.is_some() {
+            // Before anybody can see that it is applied: raft takes part in it.
+            let is_done = applied.membership.is_some();
+            shared.inbox.push(Input::Changed(entry.index, is_done));
+        }
+        if applied.membership.is_some() {
+            shared.progress.ring();
         }
         if shared.progress.on_applied(entry.index, entry.term) {
             // Who leads since this term may now keep the clock of leases.

@@ -3,17 +3,18 @@
 //! It knows no thread and no disk: it takes what came in and the time, and says
 //! what is to be done. Whoever has something for it may turn it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::applier::{BACKLOG_BYTES_MAX, weight};
 use super::failure::Unavailable;
-use super::inbox::{Input, Proposal};
+use super::inbox::{Input, PROPOSAL_BYTES_MAX, Proposal};
 use super::reads::Reads;
 use super::replica::Standing;
 use super::shared::Shared;
-use crate::consensus::{Committed, Core, LogWrite, Role};
-use crate::ids::{LogIndex, ProposalId, Term};
+use crate::consensus::{Change, Committed, Core, LogWrite, Role};
+use crate::ids::{LogIndex, MemberId, ProposalId, Term};
 use crate::proto::kat::log::{LeaseExpire, command::Request};
 use crate::proto::kat::peer;
 use crate::store::{self, Caller};
@@ -63,6 +64,11 @@ pub struct Driver {
     core: Core,
     shared: Arc<Shared>,
     reads: Reads,
+    /// What waits for a raft leader.
+    held: VecDeque<Proposal>,
+    held_bytes: usize,
+    /// Changes of members, which are made one at a time.
+    changes: VecDeque<(Option<Change>, Proposal)>,
     next_tick: Duration,
     next_expiry: Duration,
     /// The term in which it leads, and an index at or behind the first entry of
@@ -80,6 +86,9 @@ impl Driver {
         Driver {
             core,
             reads: Reads::new(shared.timings.request_timeout),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            changes: VecDeque::new(),
             shared,
             next_tick,
             next_expiry: now,
@@ -97,7 +106,6 @@ impl Driver {
     pub fn turn(&mut self, inputs: Vec<Input>, now: Duration) -> Outbox {
         let mut outbox = Outbox::default();
         let mut proposals = Vec::new();
-        self.core.on_applied(self.shared.progress.applied());
         for input in inputs {
             match input {
                 Input::Message(message) => self.on_message(message),
@@ -108,11 +116,20 @@ impl Driver {
                 Input::Durable(index) => self.core.on_durable(index),
                 Input::Proposals(more) => proposals.extend(more),
                 Input::Reads(reads) => reads.into_iter().for_each(|read| self.reads.ask(read, now)),
+                Input::Change(change, proposal) => self.changes.push_back((change, proposal)),
+                Input::Changed(index, is_done) => self.on_changed(index, is_done),
+                Input::Matched(answer) => drop(answer.send(self.core.matched())),
                 Input::Transfer(to) => self.core.transfer_leader(to),
                 Input::Stop => self.stop_by = Some(now + STOP_PATIENCE),
             }
         }
+        self.core.on_applied(self.shared.progress.applied());
         self.maybe_tick(now);
+        self.propose_changes();
+        if !self.held.is_empty() && self.core.role().leader.is_some() {
+            self.held_bytes = 0;
+            proposals = self.held.drain(..).chain(proposals).collect();
+        }
         self.propose(proposals);
         self.keep_leases(now);
         if let Some(round) = self.reads.next_round(now) {
@@ -129,6 +146,44 @@ impl Driver {
         outbox.committed = turn.committed;
         outbox.stop = self.may_stop(now);
         outbox
+    }
+
+    /// A message to another member did not leave.
+    pub fn lost(&mut self, to: MemberId) {
+        self.core.on_unreachable(to);
+    }
+
+    /// A change of members is in force, or was refused.
+    fn on_changed(&mut self, index: LogIndex, is_done: bool) {
+        self.core.on_changed(index, is_done);
+        if is_done {
+            let is_alone = self.core.is_sole_voter();
+            self.shared.inbox.set_alone(is_alone);
+            if !is_alone {
+                self.shared.alone.set(None);
+            }
+        }
+    }
+
+    /// Proposes the next change of members, if none is on its way and somebody
+    /// still waits for it.
+    fn propose_changes(&mut self) {
+        let pending = &self.shared.pending;
+        self.changes.retain(|(_, proposal)| pending.is_patient(proposal.count));
+        while self.core.may_change()
+            && let Some((change, Proposal { count, command })) = self.changes.pop_front()
+        {
+            let mut entry = store::begin_entry();
+            entry.extend_from_slice(&command);
+            let is_proposed = match change {
+                Some(change) => self.core.propose_change(change, entry),
+                None => self.core.propose(entry),
+            };
+            if !is_proposed {
+                self.shared.counters.proposals_failed.inc();
+                pending.fail(&[count], Unavailable::Overloaded);
+            }
+        }
     }
 
     fn on_message(&mut self, message: peer::Message) {
@@ -150,7 +205,15 @@ impl Driver {
             // Time that was slept through is nobody's fault: no election for it.
             self.next_tick = now + self.shared.timings.heartbeat;
         }
-        let expired = self.shared.pending.expire(now);
+        let pending = &self.shared.pending;
+        while let Some(Proposal { count, command }) =
+            self.held.pop_front_if(|proposal| pending.is_due(proposal.count, now))
+        {
+            self.held_bytes -= command.len();
+            self.shared.counters.proposals_failed.inc();
+            pending.fail(&[count], Unavailable::NotProposed);
+        }
+        let expired = pending.expire(now);
         self.shared.counters.proposals_failed.inc_by(expired as u64);
         self.reads.expire(now);
         let (slow, failed) = self.reads.take_counts();
@@ -158,8 +221,25 @@ impl Driver {
         self.shared.counters.reads_failed.inc_by(failed);
     }
 
+    /// Keeps proposals until somebody leads.
+    fn hold(&mut self, proposals: Vec<Proposal>) {
+        for proposal in proposals {
+            let bytes = proposal.command.len();
+            if self.held_bytes + bytes > PROPOSAL_BYTES_MAX {
+                self.shared.counters.proposals_failed.inc();
+                self.shared.pending.fail(&[proposal.count], Unavailable::Overloaded);
+                continue;
+            }
+            self.held_bytes += bytes;
+            self.held.push_back(proposal);
+        }
+    }
+
     /// Proposes all commands, as many to an entry as it takes.
     fn propose(&mut self, proposals: Vec<Proposal>) {
+        if !proposals.is_empty() && self.core.role().leader.is_none() {
+            return self.hold(proposals);
+        }
         let mut entry = Vec::new();
         let mut counts = Vec::with_capacity(proposals.len());
         let total: usize = proposals.iter().map(|proposal| proposal.command.len()).sum();
@@ -185,12 +265,8 @@ impl Driver {
         if !is_behind && self.core.propose(entry) {
             return;
         }
-        let why = match self.core.role().leader {
-            None => Unavailable::NoLeader,
-            Some(_) => Unavailable::Overloaded,
-        };
         self.shared.counters.proposals_failed.inc_by(counts.len() as u64);
-        self.shared.pending.fail(counts, why);
+        self.shared.pending.fail(counts, Unavailable::Overloaded);
     }
 
     /// Keeps the clock of leases while this member leads, and ends those whose

@@ -17,6 +17,9 @@ pub enum Unavailable {
     /// No answer in time; a write may still happen.
     #[error("timed out")]
     TimedOut,
+    /// Nobody led for as long as the call could wait: nothing was proposed.
+    #[error("there was no raft leader to propose it to")]
+    NotProposed,
     /// Too much is waiting already.
     #[error("too many requests")]
     Overloaded,

@@ -7,19 +7,21 @@
 //! own sync.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::failure::Unavailable;
-use crate::consensus::{LogWrite, Persisted};
+use crate::consensus::{Change, LogWrite, Persisted};
 use crate::ids::{LogIndex, MemberId};
 use crate::proto::kat::peer;
 
 /// Bytes of proposals that wait for a turn; one beyond is refused as too many
-/// requests. A turn comes at least with every tick, and takes everything.
-const PROPOSAL_BYTES_MAX: usize = 64 << 20;
+/// requests. A turn comes at least with every tick, and takes everything. As much
+/// again may wait for a raft leader.
+pub(super) const PROPOSAL_BYTES_MAX: usize = 64 << 20;
 /// Reads that wait for a turn; one beyond is dropped, and its caller sees a
 /// read that timed out.
 const READS_MAX: usize = 1 << 17;
@@ -38,11 +40,21 @@ pub enum Input {
     Proposals(Vec<Proposal>),
     /// Callers want to read.
     Reads(Vec<oneshot::Sender<LogIndex>>),
+    /// A caller wants a change of members, and raft has to know of this.
+    Change(Option<Change>, Proposal),
+    /// The store has carried out the change of members at this index, or has
+    /// refused it.
+    Changed(LogIndex, bool),
+    /// Somebody wants to know how much of the log the members have.
+    Matched(oneshot::Sender<Matched>),
     /// Raft leadership is to be handed over.
     Transfer(MemberId),
     /// The member is to stop.
     Stop,
 }
+
+/// What a raft leader knows the members to have of its log; nothing elsewhere.
+pub(super) type Matched = Option<Vec<(MemberId, LogIndex)>>;
 
 /// A change that a caller wants.
 #[derive(Debug)]
@@ -55,7 +67,8 @@ pub struct Proposal {
 /// The queue of the driver; a clone is the same queue.
 ///
 /// - Inputs other than proposals and reads are bounded by who makes them: a
-///   peer's stream, one report per write, one per flush, one wish to stop.
+///   peer's stream, one report per write, one per flush, one wish to stop, a
+///   waiter that waits for a change of members.
 /// - Writes are bounded by raft, which refuses proposals when too much is
 ///   uncommitted, and sends a bounded number of appends unacknowledged.
 #[derive(Clone)]
@@ -65,7 +78,7 @@ pub struct Inbox {
 
 struct Queue {
     /// Whether nobody else has a vote.
-    is_alone: bool,
+    is_alone: AtomicBool,
     waiting: Mutex<Waiting>,
     driver: Condvar,
     writer: Condvar,
@@ -100,12 +113,22 @@ impl Waiting {
 impl Inbox {
     pub(super) fn new(is_alone: bool) -> Inbox {
         let queue = Queue {
-            is_alone,
+            is_alone: AtomicBool::new(is_alone),
             waiting: Mutex::default(),
             driver: Condvar::new(),
             writer: Condvar::new(),
         };
         Inbox { queue: Arc::new(queue) }
+    }
+
+    /// Whether nobody else has a vote from now on. Proposals that were left to
+    /// the writer until then are taken with the next tick.
+    pub(super) fn set_alone(&self, is_alone: bool) {
+        self.queue.is_alone.store(is_alone, Ordering::Relaxed);
+    }
+
+    fn is_alone(&self) -> bool {
+        self.queue.is_alone.load(Ordering::Relaxed)
     }
 
     /// Everything that waits, after at most `patience` if nothing does.
@@ -122,7 +145,7 @@ impl Inbox {
         let mut waiting = self.lock();
         let is_quiet = waiting.inputs.is_empty()
             && waiting.reads.is_empty()
-            && (self.queue.is_alone || waiting.proposals.is_empty())
+            && (self.is_alone() || waiting.proposals.is_empty())
             && !(waiting.is_nudged || waiting.has_ended);
         if is_quiet && !patience.is_zero() {
             // Waking for nothing does no harm: the driver looks at its clock.
@@ -151,7 +174,7 @@ impl Inbox {
         waiting.proposal_bytes += proposal.command.len();
         waiting.proposals.push(proposal);
         // Nobody is woken who is awake: a condition without waiters costs a look.
-        let whom = if self.queue.is_alone { &self.queue.writer } else { &self.queue.driver };
+        let whom = if self.is_alone() { &self.queue.writer } else { &self.queue.driver };
         drop(waiting);
         whom.notify_one();
         Ok(())
@@ -186,7 +209,7 @@ impl Inbox {
     pub(super) fn await_writes(&self) -> Option<Vec<LogWrite>> {
         let mut waiting = self.lock();
         loop {
-            let has_proposals = self.queue.is_alone && !waiting.proposals.is_empty();
+            let has_proposals = self.is_alone() && !waiting.proposals.is_empty();
             if !waiting.writes.is_empty() || (has_proposals && !waiting.has_ended) {
                 return Some(std::mem::take(&mut waiting.writes));
             }

@@ -89,15 +89,17 @@ pub fn open(engines: Engines, clock: Arc<dyn Clock>, options: &Options) -> Resul
         .map_err(|why: store::Damaged| Damaged(why.to_string()))?;
     let reader = store.reader();
     let durable = reader.applied();
-    let log = Log::open(log, &reader.voters(), durable).map_err(damaged)?;
+    let mut log = Log::open(log, &reader.voters(), durable).map_err(damaged)?;
     let (identity, boot) = (log.identity(), log.boot());
     let mut place = (durable, log.term_at(durable).map_err(damaged)?);
-    log.replay(durable, &mut |Committed { index, term, data }| {
+    log.replay(durable, &mut |Committed { index, term, data, .. }| {
         store.apply(index, term, &data);
         place = (index, term);
     })
     .map_err(damaged)?;
     store.catch_up();
+    let members = reader.membership();
+    log.set_members(&members.voters, &members.learners);
     let core_options = consensus::Options {
         election_ticks: options.timings.election_ticks,
         heartbeat_ticks: 1,

@@ -4,7 +4,7 @@
 //! one ring in the order of their counts, which is also the order of their
 //! deadlines. Finding one is an index, and those whose time is up are in front.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,11 +24,17 @@ pub(super) struct Pending {
     ring: Mutex<Ring>,
 }
 
+/// Waiters at a time for a change of members; one beyond is refused as too many
+/// requests.
+const PATIENT_MAX: usize = 256;
+
 struct Ring {
     /// The count of the first place.
     first: u64,
     places: VecDeque<Option<Waiter>>,
     waiting: usize,
+    /// Those who wait for as long as their callers do.
+    patient: BTreeMap<u64, Waiter>,
     is_closed: bool,
 }
 
@@ -42,7 +48,13 @@ struct Waiter {
 impl Pending {
     /// Nobody waits; counts begin at 1.
     pub(super) fn new() -> Pending {
-        let ring = Ring { first: 1, places: VecDeque::new(), waiting: 0, is_closed: false };
+        let ring = Ring {
+            first: 1,
+            places: VecDeque::new(),
+            waiting: 0,
+            patient: BTreeMap::new(),
+            is_closed: false,
+        };
         Pending { ring: Mutex::new(ring) }
     }
 
@@ -64,6 +76,42 @@ impl Pending {
         ring.places.push_back(Some(Waiter { answer, deadline, home }));
         ring.waiting += 1;
         Ok(count)
+    }
+
+    /// Takes a waiter that has all the time that its caller has.
+    pub(super) fn register_patient(
+        &self,
+        answer: oneshot::Sender<Outcome>,
+    ) -> Result<u64, Unavailable> {
+        let home = Handle::try_current().ok();
+        let mut ring = self.ring.lock();
+        if ring.is_closed {
+            return Err(Unavailable::Stopped);
+        }
+        ring.patient.retain(|_, waiter| !waiter.answer.is_closed());
+        if ring.patient.len() >= PATIENT_MAX {
+            return Err(Unavailable::Overloaded);
+        }
+        // It has a count of its own, and no place among those whose time runs.
+        let count = ring.first + ring.places.len() as u64;
+        ring.places.push_back(None);
+        ring.trim();
+        ring.patient.insert(count, Waiter { answer, deadline: Duration::MAX, home });
+        Ok(count)
+    }
+
+    /// Whether a patient waiter of this count waits still.
+    pub(super) fn is_patient(&self, count: u64) -> bool {
+        let ring = self.ring.lock();
+        ring.patient.get(&count).is_some_and(|waiter| !waiter.answer.is_closed())
+    }
+
+    /// Whether the waiter of this count waits, and its time is up.
+    pub(super) fn is_due(&self, count: u64, now: Duration) -> bool {
+        let ring = self.ring.lock();
+        let at = count.checked_sub(ring.first).and_then(|at| usize::try_from(at).ok());
+        let waiter = at.and_then(|at| ring.places.get(at)).and_then(Option::as_ref);
+        waiter.is_none_or(|waiter| waiter.deadline <= now)
     }
 
     /// Drops a waiter whose proposal was never made.
@@ -110,8 +158,11 @@ impl Pending {
     /// Tells everybody that the member has stopped.
     pub(super) fn abandon(&self) {
         self.close();
-        let all = std::mem::take(&mut self.ring.lock().places);
-        for waiter in all.into_iter().flatten() {
+        let (all, patient) = {
+            let mut ring = self.ring.lock();
+            (std::mem::take(&mut ring.places), std::mem::take(&mut ring.patient))
+        };
+        for waiter in all.into_iter().flatten().chain(patient.into_values()) {
             answer(waiter, Err(Unavailable::Stopped.into()));
         }
         self.ring.lock().waiting = 0;
@@ -120,6 +171,10 @@ impl Pending {
 
 impl Ring {
     fn take(&mut self, count: u64) -> Option<Waiter> {
+        self.take_timed(count).or_else(|| self.patient.remove(&count))
+    }
+
+    fn take_timed(&mut self, count: u64) -> Option<Waiter> {
         let at = usize::try_from(count.checked_sub(self.first)?).ok()?;
         let waiter = self.places.get_mut(at)?.take()?;
         self.waiting -= 1;

@@ -12,9 +12,9 @@ use super::inbox::{Input, Proposal};
 use super::lessor::Remaining;
 use super::shared::Shared;
 use super::watchers::{WatchOptions, WatchStream};
-use crate::consensus::Identity;
+use crate::consensus::{Change, Identity};
 use crate::ids::{LeaseId, LogIndex, MemberId, ProposalId, Term};
-use crate::store::{Caller, Reader, Request, append_command};
+use crate::store::{Caller, Reader, Rejection, Request, append_command};
 
 /// How long a raft leader waits for its own store before it says of a lease that
 /// there is none; etcd's number.
@@ -118,6 +118,60 @@ impl Replica {
         }
     }
 
+    /// Has the members changed, and waits for as long as the caller does.
+    ///
+    /// # Errors
+    /// A refusal of the store, too many who wait, a member that stops.
+    pub async fn change_members(&self, caller: &Caller, request: Request) -> Outcome {
+        let outcome = self.submit_change(caller, request)?;
+        outcome.await.unwrap_or_else(|_| Err(Unavailable::Stopped.into()))
+    }
+
+    /// Hands in a change of members: one is made at a time, for as long as
+    /// somebody waits for it.
+    ///
+    /// # Errors
+    /// No change of members, too many who wait, a member that stops.
+    pub fn submit_change(
+        &self,
+        caller: &Caller,
+        request: Request,
+    ) -> Result<oneshot::Receiver<Outcome>, Failure> {
+        let shared = &self.shared;
+        let change = match &request {
+            Request::MemberAdd(add) => {
+                let member = add.member.as_ref().ok_or(Rejection::Malformed)?;
+                let id = MemberId(member.id);
+                Some(if member.is_learner { Change::Listen(id) } else { Change::Vote(id) })
+            }
+            Request::MemberPromote(promote) => Some(Change::Vote(MemberId(promote.member))),
+            Request::MemberRemove(remove) => Some(Change::Leave(MemberId(remove.member))),
+            Request::MemberUpdate(_) => None,
+            _ => return Err(Rejection::Malformed.into()),
+        };
+        let (answer, outcome) = oneshot::channel();
+        let count = shared.pending.register_patient(answer)?;
+        let id = ProposalId { member: shared.identity.member, boot: shared.boot, count };
+        let mut command = Vec::with_capacity(COMMAND_BYTES);
+        append_command(&mut command, id, caller, request);
+        shared.inbox.push(Input::Change(change, Proposal { count, command }));
+        Ok(outcome)
+    }
+
+    /// How much of its log the members have, as a raft leader knows it; `None`
+    /// elsewhere.
+    pub async fn matched(&self) -> Option<Vec<(MemberId, LogIndex)>> {
+        let (answer, matched) = oneshot::channel();
+        self.shared.inbox.push(Input::Matched(answer));
+        matched.await.ok().flatten()
+    }
+
+    /// Returns when this member was removed from its cluster.
+    pub async fn removed(&self) {
+        let shared = &self.shared;
+        shared.progress.until(|| shared.reader.was_removed(shared.identity.member)).await;
+    }
+
     /// Asks for the index behind which a read sees everything acknowledged.
     pub fn read_index(&self) -> oneshot::Receiver<LogIndex> {
         let (answer, index) = oneshot::channel();
@@ -145,9 +199,7 @@ impl Replica {
         let now = self.standing();
         if self.shared.inbox.is_closed() {
             Unavailable::Stopped
-        } else if now.leader.is_none() {
-            Unavailable::NoLeader
-        } else if (now.leader, now.term) != (before.leader, before.term) {
+        } else if now.leader.is_some() && (now.leader, now.term) != (before.leader, before.term) {
             Unavailable::LeaderChanged
         } else {
             Unavailable::TimedOut

@@ -35,6 +35,7 @@ use super::queue::Queue;
 use super::replica::Replica;
 use super::shared::Shared;
 use super::writer::Writer;
+use crate::ids::MemberId;
 
 /// A member with its threads.
 pub struct Running {
@@ -120,8 +121,9 @@ impl Threads {
         inputs.extend(self.shared.inbox.take(Duration::ZERO));
         let Outbox { messages, writes, committed, stop } = driver.turn(inputs, self.shared.now());
         for message in messages {
-            // A cluster of one, the only kind there is yet, has no wires.
-            tracing::debug!(to = message.to, kind = ?message.r#type(), "no wire to a peer");
+            // There are no wires yet: raft hears what a broken one would tell.
+            tracing::trace!(to = message.to, kind = ?message.r#type(), "no wire to a peer");
+            driver.lost(MemberId(message.to));
         }
         let bytes: usize = committed.iter().map(weight).sum();
         let is_small = bytes > 0 && bytes <= small;

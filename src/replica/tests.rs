@@ -338,8 +338,9 @@ async fn nobody_is_served_where_nobody_leads() {
         start(disk.engines(), Arc::new(SystemClock), &hasty(Duration::from_millis(100))).unwrap();
     let replica = running.replica();
     let no_leader = Failure::Unavailable(Unavailable::NoLeader);
-    assert_eq!(propose(&replica, put("a", 1)).await, Err(no_leader.clone()));
-    assert_eq!(replica.linearize().await, Err(Unavailable::NoLeader));
+    let not_proposed = Failure::Unavailable(Unavailable::NotProposed);
+    assert_eq!(propose(&replica, put("a", 1)).await, Err(not_proposed));
+    assert_eq!(replica.linearize().await, Err(Unavailable::TimedOut));
     assert_eq!(replica.ready().await, Err(Unavailable::NoLeader));
     assert_eq!(replica.keep_alive(LeaseId(7)).await, Err(no_leader.clone()));
     assert_eq!(replica.time_to_live(LeaseId(7)).await, Err(no_leader));

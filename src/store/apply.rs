@@ -13,6 +13,7 @@ use super::auth::TokenChange;
 use super::command::{AccountChange, Caller, Reply, Request, operation, read_entry};
 use super::compaction::{Jobs, Purged};
 use super::gate;
+use super::members::Membership;
 use super::range::header;
 use super::reader::Reader;
 use super::rejection::Rejection;
@@ -76,6 +77,8 @@ pub struct Applied {
     pub compacted: bool,
     /// Whether alarms changed.
     pub alarms: bool,
+    /// Who belongs to the cluster from this entry on, if that may have changed.
+    pub membership: Option<Membership>,
 }
 
 /// The state of one member.
@@ -170,6 +173,10 @@ impl Store {
                 self.shared.state.write().members.decide(version, &mut work.batch);
                 Ok(Reply::Done)
             }
+            Request::MemberAdd(_)
+            | Request::MemberRemove(_)
+            | Request::MemberPromote(_)
+            | Request::MemberUpdate(_) => self.change_members(request, work),
             Request::Downgrade(downgrade) => {
                 self.shared.state.write().members.put_back(downgrade, &mut work.batch);
                 Ok(Reply::Done)
@@ -265,6 +272,13 @@ impl Store {
         work.applied.alarms |= changed;
         let header = header(state.keyspace.revision);
         Ok(Reply::Alarm(pb::AlarmResponse { header, alarms }))
+    }
+
+    fn change_members(&self, request: Request, work: &mut Work) -> Result<Reply, Rejection> {
+        let members = &mut self.shared.state.write().members;
+        members.change(request, &mut work.batch)?;
+        work.applied.membership = Some(members.membership());
+        Ok(Reply::Members(members.all().cloned().collect()))
     }
 
     fn account(

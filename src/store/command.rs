@@ -56,6 +56,8 @@ pub enum Reply {
         /// The revision of the keyspace.
         revision: i64,
     },
+    /// To a change of members: all of them, as they are behind it.
+    Members(Vec<pb::Member>),
     /// To a command that only members propose.
     Done,
 }
@@ -76,6 +78,10 @@ pub(super) fn operation(request: &Request) -> &'static str {
         Request::MemberAttributes(_) => "ClusterMemberAttrSet",
         Request::ClusterVersion(_) => "ClusterVersionSet",
         Request::Downgrade(_) => "DowngradeInfoSet",
+        Request::MemberAdd(_)
+        | Request::MemberRemove(_)
+        | Request::MemberPromote(_)
+        | Request::MemberUpdate(_) => "ConfChange",
         Request::Accounts(accounts) => match &accounts.change {
             Some(Change::Enable(_)) => "AuthEnable",
             Some(Change::Disable(_)) => "AuthDisable",

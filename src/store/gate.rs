@@ -47,6 +47,10 @@ fn is_mutation(request: &Request) -> bool {
         | Request::MemberAttributes(_)
         | Request::ClusterVersion(_)
         | Request::Accounts(_)
+        | Request::MemberAdd(_)
+        | Request::MemberRemove(_)
+        | Request::MemberPromote(_)
+        | Request::MemberUpdate(_)
         | Request::Downgrade(_) => false,
     }
 }

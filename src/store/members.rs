@@ -1,16 +1,23 @@
 //! Who belongs to the cluster, and what it agreed to speak.
+//!
+//! What a change of members is refused for depends on nothing but the members:
+//! whether enough of them are up to carry it through is judged by the member
+//! that is asked, before it proposes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
+use super::command::Request;
 use super::reader::Damaged;
 use super::rejection::Rejection;
 use super::schema::{MEMBERS, META, meta};
 use crate::engine::Batch;
 use crate::ids::{ClusterId, LogIndex, MemberId, Term};
 use crate::proto::etcdserverpb::Member;
-use crate::proto::kat::log::{ClusterVersion, Downgrade, MemberAttributes};
+use crate::proto::kat::log::{
+    ClusterVersion, Downgrade, MemberAdd, MemberAttributes, MemberUpdate,
+};
 
 /// How a cluster begins: the same on every member that founds it.
 #[derive(Clone, Debug)]
@@ -25,20 +32,44 @@ pub struct Genesis {
     pub term: Term,
 }
 
+/// Who belongs to the cluster, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// Those who have a vote.
+    pub voters: Vec<MemberId>,
+    /// Those who only listen.
+    pub learners: Vec<MemberId>,
+}
+
 /// All members, and the version that they agreed on.
 #[derive(Default)]
 pub(super) struct Members {
     by_id: BTreeMap<MemberId, Member>,
+    /// Those who were members once; their ids never come back.
+    removed: BTreeSet<MemberId>,
     version: Option<String>,
     downgrade: Option<String>,
 }
 
+/// The end of the key of a member that was removed.
+const REMOVED: u8 = b'r';
+
 impl Members {
     /// Takes a row.
     pub(super) fn load(&mut self, key: &[u8], row: &[u8]) -> Result<(), Damaged> {
-        let member = Member::decode(row).ok().filter(|member| member.id.to_be_bytes() == *key);
-        let member = member.ok_or_else(|| Damaged(format!("bad row of a member: {key:?}")))?;
-        self.by_id.insert(MemberId(member.id), member);
+        let damaged = || Damaged(format!("bad row of a member: {key:?}"));
+        let (id, rest) = key.split_first_chunk().ok_or_else(damaged)?;
+        let id = MemberId(u64::from_be_bytes(*id));
+        match rest {
+            [] => {
+                let member = Member::decode(row).ok().filter(|member| member.id == id.0);
+                self.by_id.insert(id, member.ok_or_else(damaged)?);
+            }
+            [REMOVED] => {
+                self.removed.insert(id);
+            }
+            _ => return Err(damaged()),
+        }
         Ok(())
     }
 
@@ -57,6 +88,16 @@ impl Members {
         self.by_id.values()
     }
 
+    /// Those who were members once, by id.
+    pub(super) fn removed(&self) -> impl Iterator<Item = MemberId> {
+        self.removed.iter().copied()
+    }
+
+    /// Whether this one was.
+    pub(super) fn was_removed(&self, member: MemberId) -> bool {
+        self.removed.contains(&member)
+    }
+
     /// The version, once decided.
     pub(super) fn version(&self) -> Option<&String> {
         self.version.as_ref()
@@ -65,6 +106,86 @@ impl Members {
     /// The version to which all will be put back.
     pub(super) fn downgrade(&self) -> Option<&String> {
         self.downgrade.as_ref()
+    }
+
+    /// Who has a vote, and who only listens.
+    pub(super) fn membership(&self) -> Membership {
+        let (learners, voters): (Vec<_>, Vec<_>) = self.all().partition(|one| one.is_learner);
+        let ids = |members: Vec<&Member>| members.iter().map(|one| MemberId(one.id)).collect();
+        Membership { voters: ids(voters), learners: ids(learners) }
+    }
+
+    /// Adds, removes, promotes, or moves a member.
+    pub(super) fn change(&mut self, request: Request, batch: &mut Batch) -> Result<(), Rejection> {
+        match request {
+            Request::MemberAdd(add) => self.add(add, batch),
+            Request::MemberRemove(remove) => self.remove(MemberId(remove.member), batch),
+            Request::MemberPromote(promote) => self.promote(MemberId(promote.member), batch),
+            Request::MemberUpdate(update) => self.update(update, batch),
+            _ => Err(Rejection::Malformed),
+        }
+    }
+
+    fn add(&mut self, add: MemberAdd, batch: &mut Batch) -> Result<(), Rejection> {
+        let member = add.member.ok_or(Rejection::Malformed)?;
+        let id = MemberId(member.id);
+        if self.removed.contains(&id) || id.0 == 0 {
+            return Err(Rejection::MemberNotFound);
+        }
+        if self.by_id.contains_key(&id) {
+            return Err(Rejection::MemberExists);
+        }
+        self.are_free(&member.peer_ur_ls, id)?;
+        let learners = self.all().filter(|member| member.is_learner).count();
+        if member.is_learner && learners as u64 >= u64::from(add.learners_max) {
+            return Err(Rejection::TooManyLearners);
+        }
+        write(&member, batch);
+        self.by_id.insert(id, member);
+        Ok(())
+    }
+
+    fn remove(&mut self, id: MemberId, batch: &mut Batch) -> Result<(), Rejection> {
+        let leaving = self.by_id.get(&id).ok_or(Rejection::MemberNotFound)?;
+        if !leaving.is_learner && self.membership().voters == [id] {
+            return Err(Rejection::LastVoter);
+        }
+        self.by_id.remove(&id);
+        self.removed.insert(id);
+        batch.delete(MEMBERS, &id.0.to_be_bytes());
+        batch.put(MEMBERS, &removed_key(id), &[]);
+        Ok(())
+    }
+
+    fn promote(&mut self, id: MemberId, batch: &mut Batch) -> Result<(), Rejection> {
+        let member = self.by_id.get_mut(&id).ok_or(Rejection::MemberNotFound)?;
+        if !member.is_learner {
+            return Err(Rejection::NotLearner);
+        }
+        member.is_learner = false;
+        write(member, batch);
+        Ok(())
+    }
+
+    fn update(&mut self, update: MemberUpdate, batch: &mut Batch) -> Result<(), Rejection> {
+        let id = MemberId(update.member);
+        if !self.by_id.contains_key(&id) {
+            return Err(Rejection::MemberNotFound);
+        }
+        self.are_free(&update.peer_urls, id)?;
+        let member = self.by_id.get_mut(&id).ok_or(Rejection::MemberNotFound)?;
+        member.peer_ur_ls = update.peer_urls;
+        write(member, batch);
+        Ok(())
+    }
+
+    /// No two members have a URL in common; a member may keep its own.
+    fn are_free(&self, urls: &[String], owner: MemberId) -> Result<(), Rejection> {
+        let mut others = self.all().filter(|member| member.id != owner.0);
+        if others.any(|other| other.peer_ur_ls.iter().any(|url| urls.contains(url))) {
+            return Err(Rejection::PeerUrlExists);
+        }
+        Ok(())
     }
 
     /// What a member says of itself.
@@ -100,4 +221,8 @@ impl Members {
 /// Writes the row of a member.
 pub(super) fn write(member: &Member, batch: &mut Batch) {
     batch.put(MEMBERS, &member.id.to_be_bytes(), &member.encode_to_vec());
+}
+
+fn removed_key(id: MemberId) -> Vec<u8> {
+    [&id.0.to_be_bytes()[..], &[REMOVED]].concat()
 }

@@ -74,7 +74,7 @@ pub use apply::{Answer, Applied, LeaseChange, Options, Store};
 pub use auth::TokenChange;
 pub use command::{AccountChange, Caller, Reply, Request, append_command, begin_entry};
 pub use compaction::Purged;
-pub use members::Genesis;
+pub use members::{Genesis, Membership};
 pub use pieces::RangeStream;
 pub use reader::{Damaged, Hashed, LeaseView, Reader, Sizes};
 pub use rejection::{Denied, Rejection};

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::command::{Caller, Request};
+use super::members::Membership;
 use super::pieces::RangeStream;
 use super::range;
 use super::rejection::Rejection;
@@ -210,6 +211,16 @@ impl Reader {
         let state = self.shared.state.read();
         let voters = state.members.all().filter(|member| !member.is_learner);
         voters.map(|member| MemberId(member.id)).collect()
+    }
+
+    /// Who belongs to the cluster, and whether with a vote.
+    pub fn membership(&self) -> Membership {
+        self.shared.state.read().members.membership()
+    }
+
+    /// Whether a member was removed from the cluster.
+    pub fn was_removed(&self, member: MemberId) -> bool {
+        self.shared.state.read().members.was_removed(member)
     }
 
     /// The version that all members will be put back to, if they will.

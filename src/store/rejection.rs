@@ -33,6 +33,21 @@ pub enum Rejection {
     /// There is no such member.
     #[error("member not found")]
     MemberNotFound,
+    /// There is a member of that id.
+    #[error("member ID already exist")]
+    MemberExists,
+    /// Another member has one of the URLs.
+    #[error("peer URLs already exist")]
+    PeerUrlExists,
+    /// No more learners for now.
+    #[error("too many learner members in cluster")]
+    TooManyLearners,
+    /// It has a vote already.
+    #[error("can only promote a learner member")]
+    NotLearner,
+    /// Nobody would be left to agree on anything.
+    #[error("not enough started members")]
+    LastVoter,
     /// Accounts stand in the way.
     #[error(transparent)]
     Denied(#[from] Denied),

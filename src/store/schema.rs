@@ -10,6 +10,7 @@
 //!            user/ · name                     authpb.User
 //!            role/ · name                     authpb.Role
 //! members    id (8 BE)                        etcdserverpb.Member
+//!            id (8 BE) · 'r'                  empty: it was removed
 //! alarms     type (1) · member (8 BE)         empty
 //! meta       format                           1 (4 BE)
 //!            cluster                          cluster id (8 BE)

@@ -12,7 +12,7 @@
 //!                                                KeyValue
 //! lease            id (8 BE)                     leasepb.Lease
 //! members          id in hex                     JSON
-//! members_removed  (nothing yet)
+//! members_removed  id in hex                     "removed"
 //! meta             confState                     JSON of raft's
 //!                  consistent_index, term        8 BE each
 //!                  finishedCompactRev, scheduledCompactRev
@@ -53,7 +53,6 @@ pub(super) fn write<W: Write>(shared: &Shared, begin: impl FnOnce(u64) -> W) -> 
 /// The names of buckets ascend.
 fn fill(rows: Rows<'_>, file: &mut Writer<'_>) -> io::Result<()> {
     let members = rows.members()?;
-    let nothing = |_: &mut Writer<'_>| Ok(());
     file.bucket(b"alarm", |file| rows.alarms(file))?;
     file.bucket(b"auth", |file| rows.auth(file))?;
     file.bucket(b"authRoles", |file| rows.accounts(ROLE, file))?;
@@ -62,7 +61,7 @@ fn fill(rows: Rows<'_>, file: &mut Writer<'_>) -> io::Result<()> {
     file.bucket(b"key", |file| rows.revisions(file))?;
     file.bucket(b"lease", |file| rows.leases(file))?;
     file.bucket(b"members", |file| write_members(&members, file))?;
-    file.bucket(b"members_removed", nothing)?;
+    file.bucket(b"members_removed", |file| write_removed(&members, file))?;
     file.bucket(b"meta", |file| rows.meta(&members, file))
 }
 
@@ -189,6 +188,11 @@ fn write_members(members: &Members, file: &mut Writer<'_>) -> io::Result<()> {
     });
     let rows: BTreeMap<_, _> = rows.collect();
     rows.iter().try_for_each(|(id, row)| file.put(id.as_bytes(), row))
+}
+
+fn write_removed(members: &Members, file: &mut Writer<'_>) -> io::Result<()> {
+    let ids: BTreeSet<_> = members.removed().map(|id| format!("{:x}", id.0)).collect();
+    ids.iter().try_for_each(|id| file.put(id.as_bytes(), b"removed"))
 }
 
 fn write_versions(members: &Members, file: &mut Writer<'_>) -> io::Result<()> {

@@ -154,6 +154,13 @@ impl Member {
         }
     }
 
+    /// A message of its own came to nobody.
+    pub fn lose(&mut self, message: &peer::Message) {
+        if let Some(running) = &mut self.running {
+            running.parts.driver.lost(MemberId(message.to));
+        }
+    }
+
     /// Does what there is to do. `seen` looks at the store behind each entry.
     pub fn step(&mut self, now: Duration, seen: &mut dyn FnMut(LogIndex, &Reader)) -> Step {
         let micros = u64::try_from(now.as_micros()).expect("the simulation is short");

@@ -3,10 +3,12 @@
 use kat::ids::LeaseId;
 use kat::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use kat::proto::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest,
-    RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, request_op, response_op,
+    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, Member, PutRequest,
+    RangeRequest, RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, request_op,
+    response_op,
 };
 use kat::proto::kat::log::command::Request;
+use kat::proto::kat::log::{MemberAdd, MemberPromote, MemberRemove};
 use kat::proto::mvccpb::KeyValue;
 use kat::store::{Reader, Reply};
 
@@ -83,6 +85,28 @@ pub fn grant(id: LeaseId, seconds: u64) -> Request {
 pub fn compact(revision: i64) -> Request {
     Request::Compact(CompactionRequest { revision, physical: false })
 }
+
+/// The next change of members: each of two that never come is added, with a
+/// vote or without, may get one, and is removed. The three that run are a
+/// quorum of five.
+pub fn change_members(reader: &Reader, value: Value) -> Request {
+    let url = format!("http://127.0.0.1:{}", 9000 + value % 2);
+    let members = reader.members();
+    let Some(held) = members.iter().find(|member| member.peer_ur_ls.contains(&url)) else {
+        let is_learner = value % 3 != 0;
+        let id = PHANTOM + value;
+        let member = Member { id, peer_ur_ls: vec![url], is_learner, ..Member::default() };
+        return Request::MemberAdd(MemberAdd { member: Some(member), learners_max: 2 });
+    };
+    if held.is_learner && value % 5 < 2 {
+        Request::MemberPromote(MemberPromote { member: held.id })
+    } else {
+        Request::MemberRemove(MemberRemove { member: held.id })
+    }
+}
+
+/// Ids from here on are those of members that never come.
+pub const PHANTOM: u64 = 1000;
 
 fn range_request(key: &[u8]) -> RangeRequest {
     RangeRequest { key: key.to_vec().into(), ..RangeRequest::default() }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kat::ids::{LeaseId, LogIndex};
 use kat::proto::kat::log::command::Request;
-use kat::replica::{Failure, Outcome};
+use kat::replica::{Failure, Outcome, Replica};
 use kat::store::{Caller, Reader, Rejection, Reply};
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
@@ -61,6 +61,8 @@ enum What {
     /// To put a key with a lease.
     Attach(Vec<u8>, Value),
     Compact,
+    /// Of members that never come.
+    Members(Request),
 }
 
 enum Waits {
@@ -137,10 +139,10 @@ impl Workload {
     fn begin(&mut self, at: usize, now: Duration, members: &[Member], record: &mut Record) {
         let member = self.dice.place(members.len());
         let Some(replica) = members[member].replica() else { return };
-        let what = self.choose(at, record);
+        let what = self.choose(at, members[member].reader(), record);
         let (floor, deadline) = (record.order.floor(), now + TIMINGS.request_timeout * 2);
         let waits = match self.request(at, &what, now, record) {
-            Some(request) => match replica.submit(&Caller::default(), request) {
+            Some(request) => match submit(replica, &what, request) {
                 Ok(outcome) => Waits::Outcome(outcome),
                 // It never left; nobody will hear of it, as of one that is lost.
                 Err(_) => return,
@@ -151,7 +153,7 @@ impl Workload {
         self.clients[at].task = Some(Task { member, what, waits, floor, deadline });
     }
 
-    fn choose(&mut self, at: usize, record: &mut Record) -> What {
+    fn choose(&mut self, at: usize, reader: Option<&Reader>, record: &mut Record) -> What {
         self.count += 1;
         let value = self.count;
         match self.dice.between(1, 100) {
@@ -163,7 +165,11 @@ impl Workload {
                 Some(lease) => What::Attach(requests::lease_key(lease, value), value),
                 None => What::GetPair,
             },
-            _ => What::Compact,
+            99 => What::Compact,
+            _ => match reader {
+                Some(reader) => What::Members(requests::change_members(reader, value)),
+                None => What::GetPair,
+            },
         }
     }
 
@@ -204,6 +210,7 @@ impl Workload {
                 Some(requests::grant(*id, ttl))
             }
             What::Attach(key, value) => Some(requests::put(key, *value, self.clients[at].lease)),
+            What::Members(request) => Some(request.clone()),
             What::Compact => {
                 let back = i64::try_from(self.dice.between(1, 100)).expect("a small number");
                 Some(requests::compact((record.order.floor() - back).max(1)))
@@ -245,6 +252,13 @@ impl Workload {
     }
 }
 
+fn submit(replica: &Replica, what: &What, request: Request) -> Result<Receiver<Outcome>, Failure> {
+    match what {
+        What::Members(_) => replica.submit_change(&Caller::default(), request),
+        _ => replica.submit(&Caller::default(), request),
+    }
+}
+
 impl Task {
     fn progress(&mut self, now: Duration, reader: &Reader) -> Progress {
         if let Waits::Index(index) = &mut self.waits
@@ -274,6 +288,7 @@ fn learn(
     record: &mut Record,
 ) -> Result<Option<Answer>, String> {
     let reply = match (what, outcome) {
+        (What::Members(_), Ok(Reply::Members(_)) | Err(Failure::Rejected(_))) => return Ok(None),
         (_, Ok(reply)) => reply,
         (_, Err(Failure::Unavailable(_)))
         | (What::Attach(..), Err(Failure::Rejected(Rejection::LeaseNotFound)))

@@ -14,6 +14,7 @@ use crate::member::Member;
 use crate::network::{self, Network};
 use crate::plan::{MEMBERS, Plan, STEP};
 use crate::record::Record;
+use crate::requests::PHANTOM;
 use crate::trace::Trace;
 use crate::workload::Workload;
 
@@ -171,6 +172,10 @@ impl World {
         }
         let mut faints = false;
         for message in &step.messages {
+            if message.to >= PHANTOM {
+                self.members[at].lose(message);
+                continue;
+            }
             self.network.send(now, message);
             faints |= match message.r#type() {
                 MessageType::MsgRequestVoteResponse => self.dice.chance(self.plan.faint),

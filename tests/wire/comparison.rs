@@ -125,6 +125,11 @@ macro_rules! subjects {
             accounts_http::watching_lines_as_somebody
             members::refusing_changes
             errors::provoking_them_all
+            members::changing_urls
+            members::joining_a_learner
+            members::losing_quorum
+            members::leaving_traces
+            members::asking_as_somebody
             recipes::locking
             recipes::campaigning
             recipes::giving_up
@@ -148,6 +153,7 @@ macro_rules! subjects {
             etcdctl::locking_and_electing
             etcdctl::asking_about_the_server
             etcdctl::asking_to_downgrade
+            etcdctl::changing_members
             etcdctl::asking_for_less
             etcdctl::saving_a_snapshot
             etcdctl::checking_speed
@@ -156,12 +162,6 @@ macro_rules! subjects {
             snapshots::restoring_accounts
             snapshots::saving_a_large_store_under_load
             snapshots::leaving_a_snapshot
-        }
-    };
-    (later $server:ident, $when:ident) => {
-        subjects! { $server, $when:
-            members::changing_urls
-            members::joining_a_learner
         }
     };
     ($server:ident, $when:ident: $($module:ident::$subject:ident)*) => {
@@ -179,8 +179,8 @@ macro_rules! subjects {
 
 mod kat_answers_as_etcd {
     use super::{
-        Server, Wire, accounts, chance, commands, compare, etcdctl_accounts, maintenance, watches,
-        writes,
+        Server, Wire, accounts, chance, commands, compare, etcdctl, etcdctl_accounts, maintenance,
+        members, watches, writes,
     };
 
     subjects!(kat, always);
@@ -244,6 +244,18 @@ mod kat_answers_as_etcd {
         compare(both(&short), &accounts::outliving_a_token);
     }
 
+    #[test]
+    fn an_operator_may_answer_for_quorum() {
+        let unchecked = ["--strict-reconfig-check=false", "--max-learners=2"];
+        compare(both(&unchecked), &members::changing_without_checks);
+    }
+
+    #[test]
+    fn etcdctl_asks_the_whole_cluster() {
+        let own_url = ["--advertise-client-urls=CLIENT_URL"];
+        compare(both(&own_url), &etcdctl::asking_the_whole_cluster);
+    }
+
     fn both(arguments: &[&str]) -> impl Fn() -> (Server, Server) {
         || (Server::etcd_with(arguments), Server::kat_with(arguments))
     }
@@ -261,8 +273,6 @@ mod etcd_answers_as_etcd {
     }
 
     subjects!(etcd, is_slow);
-    // What ours does not serve yet: the scripts stand ready.
-    subjects!(later etcd, is_slow);
 }
 
 fn always() -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kat::proto::authpb::Permission;
 use kat::proto::authpb::permission::Type;
 use kat::proto::etcdserverpb::auth_client::AuthClient;
+use kat::proto::etcdserverpb::cluster_client::ClusterClient;
 use kat::proto::etcdserverpb::kv_client::KvClient;
 use kat::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kat::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -16,8 +17,8 @@ use kat::proto::etcdserverpb::watch_request::RequestUnion;
 use kat::proto::etcdserverpb::{
     AlarmRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest,
     AuthUserAddRequest, AuthUserGrantRoleRequest, AuthenticateRequest, DeleteRangeRequest,
-    PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchProgressRequest,
-    WatchRequest, WatchResponse,
+    MemberListRequest, MemberRemoveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
 };
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
@@ -123,6 +124,26 @@ fn nesting_without_end() {
     let why = "grpc: error unmarshalling request: proto: exceeded maximum recursion depth";
     assert_eq!(refused.message(), why);
     put(&ours).expect("a put");
+}
+
+#[test]
+fn removing_the_last_voter() {
+    let unchecked = ["--strict-reconfig-check=false"];
+    let (mut etcd, ours) = (Server::etcd_with(&unchecked), Server::kat_with(&unchecked));
+    let remove = |server: &Server| {
+        ask(server, async |channel| {
+            let mut client = ClusterClient::new(channel);
+            let listed = client.member_list(MemberListRequest::default()).await;
+            let id = listed.expect("a list").into_inner().members[0].id;
+            client.member_remove(MemberRemoveRequest { id }).await
+        })
+    };
+    let refused = remove(&ours).expect_err("it is refused");
+    let why = "etcdserver: re-configuration failed due to not enough started members";
+    assert_eq!((refused.code(), refused.message()), (Code::Unknown, why));
+    put(&ours).expect("a put");
+    remove(&etcd).expect_err("etcd ends itself");
+    etcd.ends();
 }
 
 /// A user who may read three ranges asks for one that ends before it begins.

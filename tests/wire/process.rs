@@ -76,6 +76,7 @@ impl Server {
         server
     }
 
+    /// Whoever wants to name the client URL among the arguments says `CLIENT_URL`.
     fn prepare(program: PathBuf, arguments: &[&str]) -> Server {
         let [client_port, peer_port] = free_ports();
         let client = format!("http://127.0.0.1:{client_port}");
@@ -84,9 +85,10 @@ impl Server {
             .prefix("wire-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("the target directory can be written");
-        // Where the port of clients is named, it is filled in.
-        let fill = |argument: &&str| argument.replace("CLIENT", &client_port.to_string()).into();
-        let mut all: Vec<OsString> = arguments.iter().map(fill).collect();
+        // Where a client's URL or port is named, it is filled in.
+        let port = client_port.to_string();
+        let fill = |argument: &&str| argument.replace("CLIENT_URL", &client).replace("CLIENT", &port);
+        let mut all: Vec<OsString> = arguments.iter().map(fill).map(OsString::from).collect();
         let cluster = format!("wire={ADVERTISED_PEER}");
         for (flag, value) in [
             ("--name", "wire"),

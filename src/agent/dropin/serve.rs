@@ -27,6 +27,8 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(400);
 pub enum Ended {
     /// Of this signal, as etcd dies of it.
     Signal(i32),
+    /// In peace: it was removed from its cluster.
+    Removed,
     /// With this code: the reason is the last line of the log.
     Failed(u8),
 }
@@ -38,7 +40,7 @@ pub async fn serve(settings: Settings) -> Ended {
         Err(why) => Err(why),
     };
     match outcome {
-        Ok(signal) => Ended::Signal(signal),
+        Ok(ended) => ended,
         Err(report) => {
             let error = report.why.as_deref().unwrap_or(&report.what).to_owned();
             tracing::error!(target: FATAL, error, code = report.code, "{}", report.what);
@@ -47,7 +49,7 @@ pub async fn serve(settings: Settings) -> Ended {
     }
 }
 
-async fn live(settings: &Settings) -> Result<i32, Report> {
+async fn live(settings: &Settings) -> Result<Ended, Report> {
     tell_notes(settings);
     let stop = Stop::listen(Second::IsIgnored)?;
     let listeners = ports::take(settings).await?;
@@ -68,12 +70,16 @@ async fn live(settings: &Settings) -> Result<i32, Report> {
     let (lock, member) = taken?;
     // Whoever has connected waits, and finds a member that knows its own name.
     let published = member.publish(&settings.name, &settings.advertise_clients);
+    let mut is_removed = false;
     let outcome = match stop.token.run_until_cancelled(published).await {
         Some(Ok(())) => {
             maybe_defragment(settings, &member).await;
             let services = Services::start(&member, listeners, settings.history);
             tell_ready(settings, &member, &traffic);
-            stop.token.cancelled().await;
+            tokio::select! {
+                () = stop.token.cancelled() => {}
+                () = member.leave() => is_removed = true,
+            }
             notify(&[NotifyState::Stopping]);
             tell_end(settings, "closing etcd server");
             services.stop().await;
@@ -87,7 +93,7 @@ async fn live(settings: &Settings) -> Result<i32, Report> {
     }
     tell_end(settings, "closed etcd server");
     drop(lock);
-    outcome.map(|()| last_signal(&stop))
+    outcome.map(|()| if is_removed { Ended::Removed } else { last_signal(&stop) })
 }
 
 /// Gives wasted space back before anybody is served, where that was asked for.
@@ -108,8 +114,8 @@ async fn maybe_defragment(settings: &Settings, member: &Member) {
     );
 }
 
-fn last_signal(stop: &Stop) -> i32 {
-    stop.signal().unwrap_or(signal_hook::consts::SIGTERM)
+fn last_signal(stop: &Stop) -> Ended {
+    Ended::Signal(stop.signal().unwrap_or(signal_hook::consts::SIGTERM))
 }
 
 /// A node of KAT is not served without its agent.
@@ -149,8 +155,11 @@ fn make_place(data_dir: &Path) -> Result<(), Report> {
 async fn open(settings: &Settings) -> Result<Member, Report> {
     let is_there = member::exists(&settings.data_dir)?;
     if !is_there && !settings.is_new {
-        let what = "this member cannot join an existing cluster yet";
-        return Err(Kind::STORE.report(what, "--initial-cluster-state=new"));
+        // Nobody but this member is named, so there is nobody to ask.
+        let why = "cannot fetch cluster info from peer urls: could not retrieve cluster \
+                   information from the given URLs";
+        let report = Kind::STORE.report("discovery failed", "--initial-cluster-state=new");
+        return Err(Report { exit: 1, ..report.because(why) });
     }
     tell_start(settings, is_there);
     let settings = settings.clone();

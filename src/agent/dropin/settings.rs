@@ -307,6 +307,8 @@ fn api_options(flags: &Flags, tokens: TokenKind) -> api::Options {
         lease_ttl_min: lease_ttl_min(election),
         tokens,
         bcrypt_cost: bcrypt_cost(flags.number("bcrypt-cost")),
+        learners_max: u32::try_from(flags.number("max-learners")).unwrap_or(0),
+        strict_reconfig: flags.is_on("strict-reconfig-check"),
         election_timeout: election,
         ping_every: flags.duration("grpc-keepalive-interval"),
         ping_timeout: flags.duration("grpc-keepalive-timeout"),

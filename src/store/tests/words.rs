@@ -288,6 +288,10 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Alarm(alarm) => alarms(&alarm.alarms),
         Reply::Accounts(revision) => format!("rev {revision}"),
         Reply::Token { token, revision } => format!("rev {revision} token {token}"),
+        Reply::Members(members) => {
+            let each = members.iter().map(|member| format!(" {:x}", member.id));
+            format!("members{}", each.collect::<String>())
+        }
         Reply::Done => "done".to_owned(),
     }
 }

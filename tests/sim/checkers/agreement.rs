@@ -97,7 +97,7 @@ fn describe(reader: &Reader) -> String {
         reader.revision(),
         reader.compact_revision(),
         reader.hash_kv(0).map(|hashed| hashed.hash),
-        reader.voters(),
+        reader.membership(),
         reader.alarms(),
     )
 }

@@ -44,6 +44,7 @@ use Where::{Here, In, Not};
 
 const CLUSTER: Where = Not("it takes several members");
 const DOWNGRADE: Where = In("maintenance::downgrading");
+const QUORUM: Where = In("members::losing_quorum");
 const LEARNER: Where = In("members::joining_a_learner");
 const OVERLOAD: Where = Not("it takes a member that cannot keep up");
 const SIGNED: Where = In("tokens::signed_tokens_are_worth_the_same");
@@ -82,7 +83,7 @@ const TABLE: &[(&str, &str, Where)] = &[
         Not("an id follows from URLs, which are refused first, and the time"),
     ),
     ("FailedPrecondition", "etcdserver: Peer URLs already exists", Here),
-    ("Unknown", "etcdserver: re-configuration failed due to not enough started members", CLUSTER),
+    ("Unknown", "etcdserver: re-configuration failed due to not enough started members", Here),
     ("FailedPrecondition", "etcdserver: can only promote a learner member", Here),
     (
         "FailedPrecondition",
@@ -100,7 +101,7 @@ const TABLE: &[(&str, &str, Where)] = &[
     ("FailedPrecondition", "etcdserver: role is not granted to the user", Here),
     ("FailedPrecondition", "etcdserver: permission is not granted to the role", Here),
     ("FailedPrecondition", "etcdserver: authentication is not enabled", Here),
-    ("FailedPrecondition", "etcdserver: not leader", CLUSTER),
+    ("FailedPrecondition", "etcdserver: not leader", QUORUM),
     (
         "FailedPrecondition",
         "etcdserver: not capable",
@@ -128,7 +129,7 @@ const TABLE: &[(&str, &str, Where)] = &[
     ("Unavailable", "etcdserver: no leader", CLUSTER),
     ("Unavailable", "etcdserver: leader changed", CLUSTER),
     ("Unavailable", "etcdserver: server stopped", Not("who hears it depends on the moment")),
-    ("Unavailable", "etcdserver: request timed out", CLUSTER),
+    ("Unavailable", "etcdserver: request timed out", QUORUM),
     (
         "Unavailable",
         "etcdserver: request timed out, possibly due to previous leader failure",
@@ -140,7 +141,7 @@ const TABLE: &[(&str, &str, Where)] = &[
         "etcdserver: request timed out, waiting for the applied index took too long",
         OVERLOAD,
     ),
-    ("Unavailable", "etcdserver: unhealthy cluster", CLUSTER),
+    ("Unavailable", "etcdserver: unhealthy cluster", QUORUM),
     ("DataLoss", "etcdserver: corrupt cluster", Here),
     ("Canceled", "etcdserver: watch canceled", Not("who hears it depends on the moment")),
     ("Canceled", "etcdserver: request canceled", Not("it stays within the server")),
@@ -287,6 +288,7 @@ async fn membership(wire: &mut Wire) {
     let own = wire.member_id().await;
     members::add(wire, &["nonsense"], false).await;
     members::add(wire, &["http://127.0.0.1:2380"], false).await;
+    members::remove(wire, "itself", own).await;
     members::promote(wire, "itself", own).await;
     members::promote(wire, "nobody", 7).await;
     wire.move_leader(MoveLeaderRequest { target_id: 7 }).await;

@@ -8,7 +8,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use kat::proto::etcdserverpb::{HashKvRequest, PutRequest, RangeRequest};
+use kat::proto::etcdserverpb::alarm_request::AlarmAction;
+use kat::proto::etcdserverpb::cluster_client::ClusterClient;
+use kat::proto::etcdserverpb::{
+    AlarmRequest, AlarmType, HashKvRequest, MemberListRequest, PutRequest, RangeRequest,
+};
 use tempfile::NamedTempFile;
 
 use super::wire::{IN_VAIN, Wire, hide_number, hide_word};
@@ -112,7 +116,7 @@ impl Wire {
         for name in PRIVATE {
             printed = hide_number(&printed, name);
         }
-        for name in ["took = ", "took ", "\"took\":\""] {
+        for name in ["took = ", "took ", "\"took\":\"", "\"Took\" : "] {
             printed = hide_word(&printed, name);
         }
         let input = if input.is_empty() { String::new() } else { format!(" < {input:?}") };
@@ -371,6 +375,59 @@ pub(super) async fn asking_about_the_server(wire: &mut Wire) {
     }
 }
 
+/// Columns of a status that differ, and those of a table of health.
+const STATUS_COLUMNS: &[usize] = &[4, 5, 6, 10, 11, 12];
+const HEALTH_COLUMNS: &[usize] = &[2];
+
+/// Hides columns of the last answer, and how wide all of them are.
+fn hide_columns(wire: &mut Wire, between: char, columns: &[usize]) {
+    let last = wire.said.last_mut().expect("something was asked");
+    let row = |line: &str| {
+        let cells = line.trim_matches(between).split(between).map(str::trim).enumerate();
+        let hidden = cells.map(|(at, cell)| {
+            let is_value = columns.contains(&at) && cell.contains(char::is_numeric);
+            if is_value { "_" } else { cell }
+        });
+        hidden.collect::<Vec<_>>().join("|")
+    };
+    let lines = last.answered.lines().filter(|line| !line.starts_with(['┌', '├', '└']));
+    last.answered = lines.map(row).collect::<Vec<_>>().join("\n");
+}
+
+/// A cluster whose members tell truly where they serve.
+pub(super) async fn asking_the_whole_cluster(wire: &mut Wire) {
+    wire.ctl("put a 1").await;
+    let own = format!("{:x}", wire.member_id().await);
+    for step in ["alone", "with a learner", "out of space"] {
+        match step {
+            "with a learner" => {
+                wire.ctl("member add new --learner --peer-urls=http://127.0.0.1:1").await;
+                hide_member(wire, "learner").await;
+            }
+            "out of space" => {
+                let (action, alarm) = (AlarmAction::Activate.into(), AlarmType::Nospace.into());
+                wire.alarm(AlarmRequest { action, member_id: 7, alarm }).await;
+            }
+            _ => {}
+        }
+        for form in ["json", "fields"] {
+            wire.ctl(&format!("endpoint status --cluster -w {form}")).await;
+        }
+        for (form, between) in [("simple", ','), ("table", '│')] {
+            wire.ctl(&format!("endpoint status --cluster -w {form}")).await;
+            hide_columns(wire, between, STATUS_COLUMNS);
+        }
+        for form in ["simple", "json", "fields", "table"] {
+            wire.ctl(&format!("endpoint hashkv --cluster -w {form}")).await;
+            wire.ctl(&format!("endpoint health --cluster -w {form}")).await;
+        }
+        hide_columns(wire, '│', HEALTH_COLUMNS);
+        wire.ctl("defrag --cluster").await;
+        wire.ctl(&format!("move-leader {own}")).await;
+        wire.ctl("alarm list").await;
+    }
+}
+
 pub(super) async fn asking_for_less(wire: &mut Wire) {
     for line in [
         "user list",
@@ -395,6 +452,51 @@ pub(super) async fn asking_to_downgrade(wire: &mut Wire) {
         "downgrade cancel",
         "endpoint status -w json",
         "downgrade validate",
+    ] {
+        wire.ctl(line).await;
+    }
+}
+
+/// Hides the id of the member that the last command added, in the ways in
+/// which it is printed.
+async fn hide_member(wire: &mut Wire, name: &str) {
+    let own = wire.member_id().await;
+    let mut client = ClusterClient::new(wire.channel());
+    let answer = client.member_list(MemberListRequest::default()).await;
+    let members = answer.expect("a member list").into_inner().members;
+    let hidden = |id: &str| wire.secrets.iter().any(|(secret, _)| secret == id);
+    let is_new = |id: u64| id != own && !hidden(&id.to_string());
+    let Some(id) = members.iter().map(|member| member.id).find(|id| is_new(*id)) else { return };
+    wire.hide(format!("{id:x}"), &format!("hex-{name}"));
+    wire.hide(id.to_string(), &format!("dec-{name}"));
+    let last = wire.said.last_mut().expect("something was asked");
+    let hex = format!("{id:x}");
+    last.answered = last.answered.replace(&hex, &format!("hex-{name}"));
+    last.answered = last.answered.replace(&id.to_string(), &format!("dec-{name}"));
+}
+
+pub(super) async fn changing_members(wire: &mut Wire) {
+    for (at, format) in ["simple", "json", "fields", "table"].into_iter().enumerate() {
+        let (add, update) = (2 * at + 1, 2 * at + 2);
+        let learner = "--learner --peer-urls=http://127.0.0.1";
+        wire.ctl(&format!("member add new {learner}:{add} -w {format}")).await;
+        hide_member(wire, format).await;
+        wire.ctl(&format!("member add other {learner}:9 -w {format}")).await;
+        let new = format!("hex-{format}");
+        wire.ctl(&format!("member promote {new} -w {format}")).await;
+        let url = format!("--peer-urls=http://127.0.0.1:{update}");
+        wire.ctl(&format!("member update {new} {url} -w {format}")).await;
+        wire.ctl(&format!("move-leader {new}")).await;
+        wire.ctl(&format!("member remove {new} -w {format}")).await;
+        wire.ctl(&format!("member remove {new} -w {format}")).await;
+    }
+    for line in [
+        "member list -w fields",
+        "member add new --peer-urls=nonsense",
+        "member add new --peer-urls=http://127.0.0.1:1/path",
+        "member add new --peer-urls=http://127.0.0.1:2380",
+        "member add new",
+        "endpoint status -w json",
     ] {
         wire.ctl(line).await;
     }

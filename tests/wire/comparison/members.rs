@@ -1,11 +1,21 @@
 //! Membership, as far as one member alone can show it.
 
-use kat::proto::etcdserverpb::cluster_client::ClusterClient;
-use kat::proto::etcdserverpb::{
-    Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
-    MemberUpdateRequest,
-};
+use std::io::Cursor;
+use std::time::Duration;
 
+use kat::engine::bolt::{self, Item};
+use kat::proto::etcdserverpb::cluster_client::ClusterClient;
+use kat::proto::etcdserverpb::kv_client::KvClient;
+use kat::proto::etcdserverpb::lease_client::LeaseClient;
+use kat::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use kat::proto::etcdserverpb::{
+    AlarmRequest, DefragmentRequest, DowngradeRequest, HashKvRequest, LeaseGrantRequest, Member,
+    MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    MemberUpdateRequest, MoveLeaderRequest, RangeRequest, SnapshotRequest, StatusRequest,
+};
+use tokio::time::timeout;
+
+use super::accounts::enforce;
 use super::wire::Wire;
 use super::words::{all, put};
 
@@ -44,7 +54,7 @@ async fn update(wire: &mut Wire, name: &str, id: u64, url: &str) {
     wire.note(format!("update {name} to {url}"), answer);
 }
 
-async fn remove(wire: &mut Wire, name: &str, id: u64) {
+pub(super) async fn remove(wire: &mut Wire, name: &str, id: u64) {
     let own = wire.member_id().await;
     let mut answer =
         ClusterClient::new(wire.channel()).member_remove(MemberRemoveRequest { id }).await;
@@ -126,4 +136,172 @@ pub(super) async fn joining_a_learner(wire: &mut Wire) {
     list(wire, true).await;
     wire.put(put("a", "alone")).await;
     wire.range(all()).await;
+}
+
+/// A second voter that never starts: nothing can be agreed on any more.
+pub(super) async fn losing_quorum(wire: &mut Wire) {
+    let own = wire.member_id().await;
+    wire.put(put("a", "1")).await;
+    let added = add(wire, &["http://127.0.0.1:1"], false).await;
+    list(wire, false).await;
+    // It comes to the log before the leader gives up.
+    wire.put(put("a", "2")).await;
+    let (mut kv, mut leases) = (KvClient::new(wire.channel()), LeaseClient::new(wire.channel()));
+    let mut other_kv = kv.clone();
+    let (mut cluster, mut upkeep) =
+        (ClusterClient::new(wire.channel()), MaintenanceClient::new(wire.channel()));
+    let (mut others, mut more) = (cluster.clone(), upkeep.clone());
+    let validate = DowngradeRequest { action: 0, version: "3.6".into() };
+    let answers = tokio::join!(
+        kv.put(put("a", "3")),
+        other_kv.range(all()),
+        leases.lease_grant(LeaseGrantRequest { ttl: 10, id: 1 }),
+        cluster.member_list(MemberListRequest { linearizable: true }),
+        others.member_promote(MemberPromoteRequest { id: own }),
+        upkeep.downgrade(validate),
+        more.alarm(AlarmRequest::default()),
+    );
+    wire.note("put without a leader", answers.0);
+    wire.note("range without a leader", answers.1);
+    wire.note("grant without a leader", answers.2);
+    wire.note("list without a leader", answers.3);
+    wire.note("promote without a leader", answers.4);
+    wire.note("downgrade without a leader", answers.5);
+    wire.note("alarm without a leader", answers.6);
+    list(wire, false).await;
+    wire.range(RangeRequest { serializable: true, ..all() }).await;
+    wire.status(StatusRequest {}).await;
+    wire.hash_kv(HashKvRequest { revision: 0 }).await;
+    wire.defragment(DefragmentRequest {}).await;
+    wire.move_leader(MoveLeaderRequest { target_id: own }).await;
+    for path in ["/health", "/health?serializable=true", "/livez", "/readyz/serializable_read"] {
+        let answer = wire.server.http_get(path).unwrap_or_default();
+        let status = answer.lines().next().unwrap_or_default().to_owned();
+        let told = answer.lines().last().unwrap_or_default();
+        wire.write(format!("GET {path}"), format!("{status} {told}"));
+    }
+    add(wire, &["http://127.0.0.1:2"], false).await;
+    add(wire, &["http://127.0.0.1:2"], true).await;
+    remove(wire, "itself", own).await;
+    // What would be allowed waits for a quorum.
+    let peer_ur_ls = vec!["http://127.0.0.1:3".to_owned()];
+    let moved = others.member_update(MemberUpdateRequest { id: own, peer_ur_ls });
+    let gone = cluster.member_remove(MemberRemoveRequest { id: added });
+    let waits = tokio::join!(
+        timeout(Duration::from_secs(9), moved),
+        timeout(Duration::from_secs(9), gone),
+    );
+    wire.write("update without a leader", format!("answered: {}", waits.0.is_ok()));
+    wire.write("remove without a leader", format!("answered: {}", waits.1.is_ok()));
+    list(wire, false).await;
+}
+
+/// What a snapshot tells of who was there: stock etcd reads it.
+pub(super) async fn leaving_traces(wire: &mut Wire) {
+    let mut ids = Vec::new();
+    for (name, url) in [("FIRST", "http://127.0.0.1:1"), ("SECOND", "http://127.0.0.1:2")] {
+        let id = add(wire, &[url], true).await;
+        wire.hide(format!("{id:x}"), &format!("hex-{name}"));
+        wire.hide(id.to_string(), &format!("dec-{name}"));
+        ids.push(id);
+        if name == "FIRST" {
+            update(wire, name, id, "http://127.0.0.1:3").await;
+            remove(wire, name, id).await;
+        }
+    }
+    update(wire, "the second", ids[1], "http://127.0.0.1:4").await;
+    look_into(wire).await;
+    wire.downgrade(DowngradeRequest { action: 1, version: "3.6".to_owned() }).await;
+    look_into(wire).await;
+}
+
+/// Takes a snapshot, and writes down what it says of members.
+async fn look_into(wire: &mut Wire) {
+    let mut client = MaintenanceClient::new(wire.channel());
+    let answer = client.snapshot(SnapshotRequest {}).await;
+    let mut pieces = answer.expect("a snapshot").into_inner();
+    let mut file = Vec::new();
+    while let Some(piece) = pieces.message().await.expect("a piece") {
+        file.extend(piece.blob);
+    }
+    // Behind it comes its hash.
+    file.truncate(file.len() - 32);
+    let (mut bucket, mut told) = (String::new(), Vec::new());
+    let taken = bolt::read(Cursor::new(file), |item| {
+        match item {
+            Item::Bucket(name) => bucket = String::from_utf8_lossy(name).into_owned(),
+            Item::Row(key, value) => {
+                let [key, value] = [key, value].map(String::from_utf8_lossy);
+                let is_told = match bucket.as_str() {
+                    "members" | "members_removed" | "cluster" => true,
+                    "meta" => ["confState", "storageVersion"].contains(&&*key),
+                    _ => false,
+                };
+                if is_told {
+                    told.push(format!("{bucket}: {key}: {value}"));
+                }
+            }
+            Item::End => {}
+        }
+        Ok(())
+    });
+    taken.expect("it is a file");
+    let hidden = |row: String, (id, name): &(String, String)| row.replace(id, name);
+    let mut told: Vec<_> =
+        told.into_iter().map(|row| wire.secrets.iter().fold(row, hidden)).collect();
+    // The order of names that were drawn by chance means nothing.
+    told.sort_unstable();
+    wire.write("what the snapshot says of members", told.join("\n"));
+}
+
+/// Changes are root's; the list is for everybody who is known.
+pub(super) async fn asking_as_somebody(wire: &mut Wire) {
+    let own = wire.member_id().await;
+    enforce(wire).await;
+    for (user, password) in [("nobody", ""), ("alice", "secret"), ("root", "r00t")] {
+        wire.token = None;
+        if user != "nobody" {
+            wire.log_in(user, password).await;
+        }
+        for url in ["nonsense", "http://127.0.0.1:2380"] {
+            let peer_ur_ls = vec![url.to_owned()];
+            wire.member_add(MemberAddRequest { peer_ur_ls, is_learner: true }).await;
+        }
+        for id in [7, own] {
+            let peer_ur_ls = vec!["http://127.0.0.1:2381".to_owned()];
+            wire.member_update(MemberUpdateRequest { id, peer_ur_ls }).await;
+            wire.member_promote(MemberPromoteRequest { id }).await;
+            wire.member_remove(MemberRemoveRequest { id }).await;
+            wire.move_leader(MoveLeaderRequest { target_id: id }).await;
+        }
+        for linearizable in [false, true] {
+            wire.member_list(MemberListRequest { linearizable }).await;
+        }
+        for (action, version) in [(0, "3.6"), (0, "2.0"), (1, "nonsense"), (2, ""), (9, "")] {
+            wire.downgrade(DowngradeRequest { action, version: version.to_owned() }).await;
+        }
+        wire.status(StatusRequest {}).await;
+    }
+}
+
+/// The operator answers for quorum.
+pub(super) async fn changing_without_checks(wire: &mut Wire) {
+    let first = add(wire, &["http://127.0.0.1:1"], true).await;
+    // So that the ids differ: a second each.
+    let second = add(wire, &["http://127.0.0.1:2", "https://localhost:2"], true).await;
+    add(wire, &["http://127.0.0.1:3"], true).await;
+    promote(wire, "the first", first).await;
+    remove(wire, "the second", second).await;
+    add(wire, &["http://127.0.0.1:3"], true).await;
+    wire.put(put("a", "1")).await;
+    list(wire, true).await;
+    add(wire, &["http://127.0.0.1:4"], false).await;
+    list(wire, false).await;
+    // Not refused for want of started members, but by nobody at all.
+    let mut cluster = ClusterClient::new(wire.channel());
+    let peer_ur_ls = vec!["http://127.0.0.1:5".to_owned()];
+    let request = MemberAddRequest { peer_ur_ls, is_learner: false };
+    let waits = timeout(Duration::from_secs(3), cluster.member_add(request)).await;
+    wire.write("one voter more", format!("answered: {}", waits.is_ok()));
+    list(wire, false).await;
 }

@@ -157,6 +157,9 @@ impl Wire {
         LeaseClient: lease_revoke(pb::LeaseRevokeRequest) -> pb::LeaseRevokeResponse;
         LeaseClient: lease_leases(pb::LeaseLeasesRequest) -> pb::LeaseLeasesResponse;
         ClusterClient: member_list(pb::MemberListRequest) -> pb::MemberListResponse;
+        ClusterClient: member_add(pb::MemberAddRequest) -> pb::MemberAddResponse;
+        ClusterClient: member_update(pb::MemberUpdateRequest) -> pb::MemberUpdateResponse;
+        ClusterClient: member_promote(pb::MemberPromoteRequest) -> pb::MemberPromoteResponse;
         MaintenanceClient: defragment(pb::DefragmentRequest) -> pb::DefragmentResponse;
         MaintenanceClient: hash_kv(pb::HashKvRequest) -> pb::HashKvResponse;
         MaintenanceClient: move_leader(pb::MoveLeaderRequest) -> pb::MoveLeaderResponse;
@@ -419,7 +422,7 @@ impl Wire {
     /// What this server calls itself.
     pub(super) async fn member_id(&mut self) -> u64 {
         let answer = ClusterClient::new(self.channel.clone())
-            .member_list(pb::MemberListRequest { linearizable: true })
+            .member_list(pb::MemberListRequest { linearizable: false })
             .await;
         let answer = answer.expect("a member list").into_inner();
         answer.header.expect("every answer has a header").member_id
