@@ -214,6 +214,7 @@ fn replica_options(config: &Config) -> replica::Options {
         store: kv::Options { quota_bytes: quota, ..kv::Options::default() },
         slow_apply: SLOW_APPLY,
         election_ticks_exact: None,
+        force_new_cluster: false,
     }
 }
 

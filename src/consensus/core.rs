@@ -312,6 +312,13 @@ impl Core {
         while self.node.has_ready() {
             self.take_ready(&mut turn);
         }
+        // Others may go on without this member: what it knows to be committed is
+        // then kept apart from what only it has, should it ever leave them.
+        if !self.is_sole_voter()
+            && let Some(hard_state) = self.unwritten.take()
+        {
+            turn.writes.push(LogWrite { hard_state: Some(hard_state), ..LogWrite::default() });
+        }
         if let Some(cut) = self.cut.take() {
             turn.writes.push(LogWrite { cut: Some(cut), ..LogWrite::default() });
         }

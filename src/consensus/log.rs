@@ -20,9 +20,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use prost::Message as _;
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
+use super::change::Change;
 use super::codec;
 use super::core::Committed;
 use crate::engine::{Batch, Engine, Family};
@@ -187,6 +188,44 @@ impl Log {
             });
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes everything for committed: so it is while this member votes alone.
+    pub fn commit_all(&mut self) {
+        self.hard_state.commit = self.last.0;
+    }
+
+    /// Puts changes of members behind what is committed, and in place of what is
+    /// not, as if all had agreed on them: for a member whose operator wants it to
+    /// be a cluster of its own. Waits for the disk.
+    pub fn force(&mut self, changes: Vec<(Change, Vec<u8>)>) {
+        let (begin, term) = (self.hard_state.commit + 1, self.hard_state.term);
+        let entry = |(index, (change, data)): (u64, (Change, Vec<u8>))| Entry {
+            entry_type: EntryType::EntryConfChangeV2,
+            index,
+            term,
+            data: change.encode().into(),
+            context: data.into(),
+            ..Entry::default()
+        };
+        let entries: Vec<_> = (begin..).zip(changes).map(entry).collect();
+        if begin <= self.last.0 {
+            self.truncate(begin);
+        }
+        self.append(&entries);
+        self.hard_state.commit = self.last.0;
+        let mut batch = Batch::default();
+        batch.delete_range(ENTRIES, &begin.to_be_bytes(), &u64::MAX.to_be_bytes());
+        let mut value = Vec::new();
+        for entry in &entries {
+            value.clear();
+            codec::encode_entry(entry, &mut value);
+            batch.put(ENTRIES, &entry.index.to_be_bytes(), &value);
+        }
+        let row = codec::hard_state_from_raft(&self.hard_state);
+        batch.put(META, b"hard_state", &row.encode_to_vec());
+        self.engine.write_synced(batch);
+        self.persisted = self.last.0;
     }
 
     /// Who takes part behind what was replayed: raft begins with them.

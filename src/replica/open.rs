@@ -18,10 +18,11 @@ use super::replica::{Replica, Standing};
 use super::shared::{Alone, Shared};
 use super::tokens::Tokens;
 use super::watchers::Watchers;
-use crate::consensus::{self, Committed, Core, Identity, Log};
+use crate::consensus::{self, Change, Committed, Core, Identity, Log};
 use crate::engine::Engine;
-use crate::ids::{LogIndex, Term};
-use crate::store::{self, Genesis, Store};
+use crate::ids::{LogIndex, ProposalId, Term};
+use crate::proto::kat::log::{MemberPromote, MemberRemove};
+use crate::store::{self, Caller, Genesis, Membership, Request, Store};
 
 /// Where the log of every cluster begins: behind the founding.
 pub const GENESIS: (LogIndex, Term) = (LogIndex(1), Term(1));
@@ -48,6 +49,8 @@ pub struct Options {
     pub slow_apply: Duration,
     /// The exact election timeout in ticks, where chance is not wanted.
     pub election_ticks_exact: Option<usize>,
+    /// Whether the member goes on alone, without asking the others.
+    pub force_new_cluster: bool,
 }
 
 /// Why a member cannot be opened.
@@ -77,6 +80,55 @@ pub fn found(engines: &Engines, identity: Identity, genesis: &Genesis) {
     Log::create(&*engines.log, identity, genesis.index, genesis.term);
 }
 
+/// Applies what the log knows to be committed behind a place; where the store
+/// stands then.
+fn replay(
+    log: &Log,
+    store: &mut Store,
+    mut place: (LogIndex, Term),
+) -> Result<(LogIndex, Term), consensus::Damaged> {
+    log.replay(place.0, &mut |Committed { index, term, data, .. }| {
+        store.apply(index, term, &data);
+        place = (index, term);
+    })?;
+    Ok(place)
+}
+
+/// Removes all other members, without asking them; where the store stands then.
+/// The removals are commands of the log like any other: the store stays a
+/// function of it.
+fn secede(
+    log: &mut Log,
+    store: &mut Store,
+    mut place: (LogIndex, Term),
+) -> Result<(LogIndex, Term), consensus::Damaged> {
+    let (reader, me) = (store.reader(), log.identity().member);
+    // The commit index is written lazily while nobody else has a vote.
+    if reader.voters() == [me] {
+        log.commit_all();
+        place = replay(log, store, place)?;
+    }
+    // A count of 0: nobody waits.
+    let id = ProposalId { member: me, boot: log.boot(), count: 0 };
+    let entry = |request| {
+        let mut entry = store::begin_entry();
+        store::append_command(&mut entry, id, &Caller::default(), request);
+        entry
+    };
+    let Membership { voters, learners } = reader.membership();
+    let promotion = learners.contains(&me).then(|| {
+        let promote = Request::MemberPromote(MemberPromote { member: me.0 });
+        (Change::Vote(me), entry(promote))
+    });
+    let others = voters.iter().chain(&learners).filter(|other| **other != me);
+    let removals = others.map(|other| {
+        let remove = Request::MemberRemove(MemberRemove { member: other.0 });
+        (Change::Leave(*other), entry(remove))
+    });
+    log.force(promotion.into_iter().chain(removals).collect());
+    replay(log, store, place)
+}
+
 /// Opens a member. What its log knows to be committed and its store lacks is
 /// applied first, entry by entry, so that no queue ever holds it.
 ///
@@ -91,12 +143,11 @@ pub fn open(engines: Engines, clock: Arc<dyn Clock>, options: &Options) -> Resul
     let durable = reader.applied();
     let mut log = Log::open(log, &reader.voters(), durable).map_err(damaged)?;
     let (identity, boot) = (log.identity(), log.boot());
-    let mut place = (durable, log.term_at(durable).map_err(damaged)?);
-    log.replay(durable, &mut |Committed { index, term, data, .. }| {
-        store.apply(index, term, &data);
-        place = (index, term);
-    })
-    .map_err(damaged)?;
+    let place = (durable, log.term_at(durable).map_err(damaged)?);
+    let mut place = replay(&log, &mut store, place).map_err(damaged)?;
+    if options.force_new_cluster {
+        place = secede(&mut log, &mut store, place).map_err(damaged)?;
+    }
     store.catch_up();
     let members = reader.membership();
     log.set_members(&members.voters, &members.learners);

@@ -128,6 +128,7 @@ fn options() -> Options {
         store: store::Options::default(),
         slow_apply: Duration::from_secs(1),
         election_ticks_exact: None,
+        force_new_cluster: false,
     }
 }
 

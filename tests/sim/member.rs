@@ -108,6 +108,7 @@ impl Member {
             store: kat::store::Options::default(),
             slow_apply: Duration::from_secs(1),
             election_ticks_exact: Some(ticks + own),
+            force_new_cluster: false,
         };
         let parts = replica::open(self.disk.engines(), self.clock.clone(), &options);
         let parts = parts.unwrap_or_else(|why| panic!("member {} does not start: {why}", self.id));

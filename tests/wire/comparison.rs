@@ -256,6 +256,12 @@ mod kat_answers_as_etcd {
         compare(both(&own_url), &etcdctl::asking_the_whole_cluster);
     }
 
+    #[test]
+    fn whoever_lost_all_others_goes_on_alone() {
+        let unchecked = ["--strict-reconfig-check=false", "--max-learners=2"];
+        compare(both(&unchecked), &members::going_on_alone);
+    }
+
     fn both(arguments: &[&str]) -> impl Fn() -> (Server, Server) {
         || (Server::etcd_with(arguments), Server::kat_with(arguments))
     }

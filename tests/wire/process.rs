@@ -148,6 +148,14 @@ impl Server {
         until("the server serves", || self.serves().then_some(()));
     }
 
+    /// Starts the process once with further arguments, which it forgets afterwards.
+    pub(crate) fn start_again_with(&mut self, more: &[&str]) {
+        let known = self.arguments.len();
+        self.arguments.extend(more.iter().map(OsString::from));
+        self.start_again();
+        self.arguments.truncate(known);
+    }
+
     /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         let child = self.child.as_mut().expect("the process was started");

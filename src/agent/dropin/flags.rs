@@ -208,7 +208,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "Interval of comparing hashes of compactions."),
     flag("downgrade-check-time", Duration, "5s", HasNone, "Interval of checking for a downgrade."),
     flag("feature-gates", Text, "", Works, "Features to switch, as Name=bool,..."),
-    flag("force-new-cluster", Bool, "false", Refused,
+    flag("force-new-cluster", Bool, "false", Works,
         "Turn this member into a cluster of its own."),
     flag("unsafe-no-fsync", Bool, "false", HasNone,
         "Do not wait for the disk; this store always waits."),

@@ -293,6 +293,7 @@ fn replica_options(flags: &Flags) -> Result<replica::Options, Misread> {
         },
         slow_apply: flags.duration("warning-apply-duration"),
         election_ticks_exact: None,
+        force_new_cluster: flags.is_on("force-new-cluster"),
     })
 }
 

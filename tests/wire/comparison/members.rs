@@ -196,6 +196,34 @@ pub(super) async fn losing_quorum(wire: &mut Wire) {
     list(wire, false).await;
 }
 
+/// Whoever lost all others goes on alone, with what was agreed on before.
+pub(super) async fn going_on_alone(wire: &mut Wire) {
+    wire.put(put("a", "1")).await;
+    add(wire, &["http://127.0.0.1:1"], true).await;
+    add(wire, &["http://127.0.0.1:2", "http://127.0.0.1:9"], true).await;
+    let voter = add(wire, &["http://127.0.0.1:3"], false).await;
+    // Nobody agrees to it any more.
+    wire.put(put("a", "2")).await;
+    list(wire, false).await;
+    wire.crash_and_add(&["--force-new-cluster"]);
+    list(wire, true).await;
+    wire.range(all()).await;
+    remove(wire, "the voter", voter).await;
+    wire.put(put("a", "3")).await;
+    add(wire, &["http://127.0.0.1:3"], true).await;
+    list(wire, true).await;
+    wire.crash();
+    list(wire, true).await;
+    wire.range(all()).await;
+    // Nothing that was acknowledged is lost to whoever is alone anyway.
+    wire.crash_and_add(&["--force-new-cluster"]);
+    wire.put(put("b", "1")).await;
+    wire.crash_and_add(&["--force-new-cluster"]);
+    list(wire, true).await;
+    wire.range(all()).await;
+    wire.hash_kv(HashKvRequest { revision: 0 }).await;
+}
+
 /// What a snapshot tells of who was there: stock etcd reads it.
 pub(super) async fn leaving_traces(wire: &mut Wire) {
     let mut ids = Vec::new();

@@ -399,8 +399,13 @@ impl Wire {
 
     /// Ends the process as a crash would, and starts it again on its data.
     pub(super) fn crash(&mut self) {
+        self.crash_and_add(&[]);
+    }
+
+    /// The same, but with further arguments, this once.
+    pub(super) fn crash_and_add(&mut self, arguments: &[&str]) {
         self.server.kill();
-        self.server.start_again();
+        self.server.start_again_with(arguments);
         settle(&self.server);
         let endpoint = Endpoint::from_shared(self.server.endpoint()).expect("as before");
         self.channel = endpoint.connect_lazy();
