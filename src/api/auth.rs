@@ -19,6 +19,7 @@ use super::status::{self, Refusal};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::auth_server::Auth;
 use crate::proto::kat::log;
+use crate::replica::Unavailable;
 use crate::store::{self, AccountChange as Change, Caller, Reply};
 
 /// What bcrypt takes of a password.
@@ -58,9 +59,16 @@ impl Accounts {
         }
     }
 
-    /// Who asks about the newest accounts.
+    /// Who asks about the newest accounts. etcd asks its log, so where nobody
+    /// leads the answer is that of a proposal, not of a read.
     async fn reader(&self, who: &Who) -> Result<Caller, Status> {
-        self.member.replica.linearize().await?;
+        let replica = &self.member.replica;
+        replica.linearize().await.map_err(|why| match why {
+            Unavailable::TimedOut if replica.standing().leader.is_none() => {
+                Unavailable::NotProposed
+            }
+            why => why,
+        })?;
         self.member.caller(who).await
     }
 
