@@ -23,10 +23,10 @@
 //! - Time enters through [`Clock`], chance not at all but for raft's own.
 //!
 //! Deliberately not here yet: wires to other members and snapshots between them
-//! (what a turn leaves for a peer is dropped by `runtime.rs`, and a cluster of
-//! one has no peers); a follower that passes renewals of leases on to its raft
-//! leader (it answers that nobody leads); what a member says of itself to the
-//! cluster, which the agent proposes.
+//! (what a turn leaves for a peer is lost in `runtime.rs`, which tells raft, so
+//! whoever is added never comes); a follower that passes renewals of leases on
+//! to its raft leader (it answers that nobody leads); what a member says of
+//! itself to the cluster, which the agent proposes.
 
 mod applier;
 mod clock;

@@ -13,6 +13,7 @@ use crate::consensus::FAMILIES;
 use crate::engine::{self, Batch, Engine, Family, Frozen, Memory, Visit};
 use crate::ids::{ClusterId, LeaseId, LogIndex, MemberId};
 use crate::proto::etcdserverpb as pb;
+use crate::proto::kat::log::MemberAdd;
 use crate::proto::kat::log::command::Request;
 use crate::store::{self, Caller, Genesis, Reply};
 
@@ -114,6 +115,15 @@ impl Disk {
     fn crash(&self) {
         self.log.memory.crash();
         self.state.crash();
+    }
+
+    /// What a crash leaves. The member that runs on it writes nothing more.
+    fn crash_under(&self, _: &Running) -> Disk {
+        self.log.shut();
+        self.crash();
+        let again = Disk { log: Arc::new(Gated::new()), state: self.state.clone() };
+        copy(&self.log.memory, &again.log.memory);
+        again
     }
 }
 
@@ -267,10 +277,7 @@ async fn what_was_acknowledged_survives_a_crash_of_the_state() {
     for at in 0..50 {
         propose(&replica, put(&format!("{at}"), 10)).await.unwrap();
     }
-    disk.log.shut();
-    disk.crash();
-    let again = Disk { log: Arc::new(Gated::new()), state: disk.state.clone() };
-    copy(&disk.log.memory, &again.log.memory);
+    let again = disk.crash_under(&running);
     let second = again.start();
     second.replica().ready().await.unwrap();
     second.replica().linearize().await.unwrap();
@@ -447,4 +454,58 @@ fn the_log_is_cut_a_flush_behind_what_is_durable() {
     disk.crash();
     let parts = open(disk.engines(), Arc::new(Pushed::default()), &options()).unwrap();
     assert_eq!(count(&parts.replica), 30);
+}
+
+/// Starts a member that goes on alone, and waits until it serves.
+async fn secede(disk: &Disk) -> Running {
+    let options = Options { force_new_cluster: true, ..options() };
+    let running = start(disk.engines(), Arc::new(SystemClock), &options).unwrap();
+    running.replica().ready().await.unwrap();
+    running
+}
+
+#[tokio::test]
+async fn whoever_lost_the_others_can_go_on_alone() {
+    let disk = Disk::of(3);
+    let running = secede(&disk).await;
+    let replica = running.replica();
+    assert_eq!(replica.reader().voters(), [OURS.member]);
+    assert!([2, 3].into_iter().all(|id| replica.reader().was_removed(MemberId(id))));
+    propose(&replica, put("a", 1)).await.unwrap();
+    let again = disk.crash_under(&running);
+    // It stays alone, and loses nothing, whether it is told again or not.
+    for is_told in [true, false] {
+        let second = if is_told { secede(&again).await } else { again.start() };
+        let replica = second.replica();
+        replica.ready().await.unwrap();
+        assert_eq!((replica.reader().voters(), count(&replica)), (vec![OURS.member], 1));
+        second.stop();
+    }
+    disk.log.open();
+    running.stop();
+}
+
+#[tokio::test]
+async fn going_on_alone_keeps_what_was_acknowledged_before_others_came() {
+    let disk = Disk::of(1);
+    let running = disk.start();
+    let replica = running.replica();
+    replica.ready().await.unwrap();
+    propose(&replica, put("acknowledged", 1)).await.unwrap();
+    let member = pb::Member { id: 2, ..pb::Member::default() };
+    let add = MemberAdd { member: Some(member), learners_max: 0 };
+    let added = replica.change_members(&Caller::default(), Request::MemberAdd(add)).await;
+    assert!(matches!(added.unwrap(), Reply::Members(members) if members.len() == 2));
+    // In the log, but nobody agrees to it.
+    let lost = submit(&replica, put("lost", 1));
+    until(|| replica.standing().leader.is_none()).await;
+    let again = disk.crash_under(&running);
+    let second = secede(&again).await;
+    let replica = second.replica();
+    assert_eq!((replica.reader().voters(), count(&replica)), (vec![OURS.member], 1));
+    assert!(replica.reader().was_removed(MemberId(2)));
+    second.stop();
+    disk.log.open();
+    drop(lost);
+    running.stop();
 }

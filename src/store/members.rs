@@ -226,3 +226,120 @@ pub(super) fn write(member: &Member, batch: &mut Batch) {
 fn removed_key(id: MemberId) -> Vec<u8> {
     [&id.0.to_be_bytes()[..], &[REMOVED]].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::engine::{Engine as _, Memory};
+    use crate::proto::kat::log::{MemberPromote, MemberRemove};
+    use crate::store::ENGINE;
+
+    /// Members on an engine, as a store keeps them.
+    struct World {
+        members: Members,
+        engine: Memory,
+    }
+
+    impl World {
+        /// Member 1 with a vote, at `http://a:1`.
+        fn new() -> World {
+            let mut world = World { members: Members::default(), engine: Memory::new(ENGINE) };
+            assert_eq!(world.add(1, "http://a:1", false), Ok(()));
+            world
+        }
+
+        fn change(&mut self, request: Request) -> Result<(), Rejection> {
+            let mut batch = Batch::default();
+            let outcome = self.members.change(request, &mut batch);
+            assert!(outcome.is_ok() || batch.is_empty(), "a refusal changes nothing");
+            self.engine.write(batch);
+            outcome
+        }
+
+        fn add(&mut self, id: u64, url: &str, is_learner: bool) -> Result<(), Rejection> {
+            let peer_ur_ls = vec![url.to_owned()];
+            let member = Some(Member { id, peer_ur_ls, is_learner, ..Member::default() });
+            self.change(Request::MemberAdd(MemberAdd { member, learners_max: 1 }))
+        }
+
+        fn remove(&mut self, member: u64) -> Result<(), Rejection> {
+            self.change(Request::MemberRemove(MemberRemove { member }))
+        }
+
+        fn promote(&mut self, member: u64) -> Result<(), Rejection> {
+            self.change(Request::MemberPromote(MemberPromote { member }))
+        }
+
+        fn update(&mut self, member: u64, url: &str) -> Result<(), Rejection> {
+            let peer_urls = vec![url.to_owned()];
+            self.change(Request::MemberUpdate(MemberUpdate { member, peer_urls }))
+        }
+
+        /// What a member finds that starts on the rows.
+        fn read_back(&self) -> Members {
+            let mut found = Members::default();
+            self.engine.scan(MEMBERS, &[], None, &mut |key, row| {
+                found.load(key, row).unwrap();
+                ControlFlow::Continue(())
+            });
+            found
+        }
+    }
+
+    #[test]
+    fn a_removed_id_never_comes_back() {
+        let mut world = World::new();
+        world.add(2, "http://b:1", true).unwrap();
+        world.remove(2).unwrap();
+        assert_eq!(world.add(2, "http://c:1", true), Err(Rejection::MemberNotFound));
+        assert_eq!(world.remove(2), Err(Rejection::MemberNotFound));
+        assert_eq!(world.promote(2), Err(Rejection::MemberNotFound));
+        assert_eq!(world.update(2, "http://c:1"), Err(Rejection::MemberNotFound));
+        assert_eq!(world.add(3, "http://b:1", true), Ok(()), "its URL may");
+        assert_eq!(world.add(3, "http://c:1", true), Err(Rejection::MemberExists));
+    }
+
+    #[test]
+    fn no_two_members_have_a_url_in_common() {
+        let mut world = World::new();
+        assert_eq!(world.add(2, "http://a:1", false), Err(Rejection::PeerUrlExists));
+        world.add(2, "http://b:1", false).unwrap();
+        assert_eq!(world.update(2, "http://a:1"), Err(Rejection::PeerUrlExists));
+        assert_eq!(world.update(2, "http://b:1"), Ok(()), "its own it may keep");
+    }
+
+    #[test]
+    fn learners_are_few_and_become_voters_once() {
+        let mut world = World::new();
+        world.add(2, "http://b:1", true).unwrap();
+        assert_eq!(world.add(3, "http://c:1", true), Err(Rejection::TooManyLearners));
+        assert_eq!(world.promote(2), Ok(()));
+        assert_eq!(world.promote(2), Err(Rejection::NotLearner));
+        assert_eq!(world.add(3, "http://c:1", true), Ok(()));
+    }
+
+    #[test]
+    fn the_last_voter_stays() {
+        let mut world = World::new();
+        world.add(2, "http://b:1", true).unwrap();
+        assert_eq!(world.remove(1), Err(Rejection::LastVoter));
+        world.promote(2).unwrap();
+        assert_eq!(world.remove(1), Ok(()));
+        assert_eq!(world.remove(2), Err(Rejection::LastVoter));
+    }
+
+    #[test]
+    fn rows_tell_who_is_there_and_who_was() {
+        let mut world = World::new();
+        world.add(2, "http://b:1", true).unwrap();
+        world.remove(2).unwrap();
+        world.add(3, "http://b:1", true).unwrap();
+        world.update(3, "http://c:1").unwrap();
+        let found = world.read_back();
+        assert!(found.all().eq(world.members.all()));
+        assert_eq!(found.membership(), world.members.membership());
+        assert!(found.removed().eq([MemberId(2)]));
+    }
+}

@@ -128,6 +128,8 @@ macro_rules! subjects {
             members::changing_urls
             members::joining_a_learner
             members::losing_quorum
+            members::asking_without_a_leader
+            members::changing_in_alarm
             members::leaving_traces
             members::asking_as_somebody
             recipes::locking
@@ -144,6 +146,7 @@ macro_rules! subjects {
             gateway::watching_lines
             gateway::holding_locks_and_seats
             gateway::asking_the_member
+            gateway::changing_members_and_versions
             etcdctl::getting
             etcdctl::getting_as_text
             etcdctl::putting_and_deleting
@@ -254,6 +257,16 @@ mod kat_answers_as_etcd {
     fn etcdctl_asks_the_whole_cluster() {
         let own_url = ["--advertise-client-urls=CLIENT_URL"];
         compare(both(&own_url), &etcdctl::asking_the_whole_cluster);
+    }
+
+    #[test]
+    fn checks_for_corruption_find_none() {
+        let checks = [
+            "--feature-gates=InitialCorruptCheck=true,CompactHashCheck=true",
+            "--corrupt-check-time=1s",
+            "--compact-hash-check-time=1s",
+        ];
+        compare(both(&checks), &maintenance::looking_for_corruption);
     }
 
     #[test]

@@ -444,3 +444,35 @@ pub(super) async fn asking_the_member(wire: &mut Wire) {
     );
     ask(wire, "maintenance/transfer-leadership", &format!(r#"{{"targetID":"{own}"}}"#));
 }
+
+pub(super) async fn changing_members_and_versions(wire: &mut Wire) {
+    settle(wire).await;
+    let own = wire.member_id().await;
+    let urls = r#""peerURLs":["http://127.0.0.1:3"]"#;
+    let moved = format!(r#"{{"ID":"{own}",{urls}}}"#);
+    let itself = format!(r#"{{"ID":"{own}"}}"#);
+    ask_all(
+        wire,
+        &[
+            ("cluster/member/add", "{}"),
+            ("cluster/member/add", r#"{"peerURLs":["nonsense"],"isLearner":true}"#),
+            ("cluster/member/add", r#"{"peerURLs":["http://127.0.0.1:2380"]}"#),
+            ("cluster/member/update", &moved),
+            ("cluster/member/update", r#"{"ID":"7"}"#),
+            ("cluster/member/promote", r#"{"ID":"7"}"#),
+            ("cluster/member/promote", &itself),
+            ("cluster/member/remove", r#"{"ID":7}"#),
+            ("cluster/member/remove", &itself),
+            ("cluster/member/list", r#"{"linearizable":false}"#),
+            ("maintenance/transfer-leadership", r#"{"targetID":"7"}"#),
+            ("maintenance/downgrade", r#"{"version":"3.6"}"#),
+            ("maintenance/downgrade", r#"{"action":"VALIDATE","version":"3"}"#),
+            ("maintenance/downgrade", r#"{"action":1,"version":"3.5"}"#),
+            ("maintenance/downgrade", r#"{"action":"ENABLE","version":"3.6"}"#),
+            ("maintenance/downgrade", r#"{"action":"ENABLE","version":"3.6"}"#),
+            ("maintenance/status", "{}"),
+            ("maintenance/downgrade", r#"{"action":"CANCEL"}"#),
+            ("maintenance/downgrade", r#"{"action":"SHOUT"}"#),
+        ],
+    );
+}

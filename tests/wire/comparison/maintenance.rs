@@ -110,6 +110,22 @@ pub(super) async fn raising_alarms(wire: &mut Wire) {
     wire.put(put("a", "6")).await;
 }
 
+/// Whoever is alone has nobody to compare hashes with, at its start or later.
+pub(super) async fn looking_for_corruption(wire: &mut Wire) {
+    for value in ["1", "2", "3"] {
+        wire.put(put("a", value)).await;
+    }
+    wire.compact(CompactionRequest { revision: 3, physical: true }).await;
+    for _ in 0..2 {
+        wire.hash_kv(HashKvRequest { revision: 0 }).await;
+        wire.alarm(AlarmRequest::default()).await;
+        let answer = wire.server.http_get("/readyz/data_corruption").unwrap_or_default();
+        wire.write("GET /readyz/data_corruption", body(&answer));
+        wire.crash();
+        wire.put(put("a", "4")).await;
+    }
+}
+
 /// A value that is larger than all that the store may hold.
 pub(super) async fn exceeding_the_quota(wire: &mut Wire) {
     wire.put(put("a", "1")).await;

@@ -4,20 +4,30 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use kat::engine::bolt::{self, Item};
+use kat::proto::etcdserverpb::auth_client::AuthClient;
 use kat::proto::etcdserverpb::cluster_client::ClusterClient;
 use kat::proto::etcdserverpb::kv_client::KvClient;
 use kat::proto::etcdserverpb::lease_client::LeaseClient;
 use kat::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use kat::proto::etcdserverpb::watch_client::WatchClient;
 use kat::proto::etcdserverpb::{
-    AlarmRequest, DefragmentRequest, DowngradeRequest, HashKvRequest, LeaseGrantRequest, Member,
-    MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
-    MemberUpdateRequest, MoveLeaderRequest, RangeRequest, SnapshotRequest, StatusRequest,
+    AlarmRequest, AlarmType, AuthStatusRequest, AuthUserListRequest, AuthenticateRequest,
+    DefragmentRequest, DowngradeRequest, HashKvRequest, LeaseGrantRequest, LeaseLeasesRequest,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, Member, MemberAddRequest, MemberListRequest,
+    MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest,
+    RangeRequest, SnapshotRequest, StatusRequest, WatchRequest, WatchResponse,
 };
-use tokio::time::timeout;
+use kat::proto::v3lockpb::LockRequest;
+use kat::proto::v3lockpb::lock_client::LockClient;
+use tokio::time::{interval, timeout};
+use tokio_stream::StreamExt as _;
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Response, Status, Streaming};
 
+use super::GLANCE_EVERY;
 use super::accounts::enforce;
 use super::wire::Wire;
-use super::words::{all, put};
+use super::words::{Operation as _, all, compact, create, put, txn, watch};
 
 /// The id of a member that joins depends on the time.
 fn hide(members: &mut [Member], own: u64) {
@@ -194,6 +204,104 @@ pub(super) async fn losing_quorum(wire: &mut Wire) {
     wire.write("update without a leader", format!("answered: {}", waits.0.is_ok()));
     wire.write("remove without a leader", format!("answered: {}", waits.1.is_ok()));
     list(wire, false).await;
+}
+
+/// Marks a question of a client that wants to hear at once that nobody leads.
+fn wanting_a_leader<T>(question: T) -> Request<T> {
+    let mut request = Request::new(question);
+    request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+    request
+}
+
+/// Opens a stream of watchers that ends when nobody leads.
+async fn watch_a_leader(wire: &Wire) -> Result<Streaming<WatchResponse>, Status> {
+    let create = WatchRequest { request_union: Some(create(watch("a", ""))) };
+    let requests = tokio_stream::iter([create]).chain(tokio_stream::pending());
+    let answer = WatchClient::new(wire.channel()).watch(wanting_a_leader(requests)).await;
+    answer.map(Response::into_inner)
+}
+
+/// What needs a leader says in time that there is none, and the rest goes on.
+pub(super) async fn asking_without_a_leader(wire: &mut Wire) {
+    wire.lease_grant(600, 1).await;
+    wire.put(put("a", "1")).await;
+    let mut led = watch_a_leader(wire).await.expect("a stream");
+    led.message().await.expect("it is created");
+    let mut unled = wire.watching();
+    wire.tell(&unled, create(watch("a", ""))).await;
+    wire.hear(&mut unled, 1).await;
+    add(wire, &["http://127.0.0.1:1"], false).await;
+    let told = led.message().await;
+    wire.write("the stream that wants a leader", format!("{told:?}"));
+    lose_leader(wire).await;
+    let again = watch_a_leader(wire).await.map(drop).map_err(|why| why.to_string());
+    wire.write("another one", format!("{again:?}"));
+    for serializable in [false, true] {
+        let request = RangeRequest { serializable, ..all() };
+        let answer = KvClient::new(wire.channel()).range(wanting_a_leader(request)).await;
+        wire.note("a range that wants a leader", answer);
+    }
+    let (mut kv, mut leases) = (KvClient::new(wire.channel()), LeaseClient::new(wire.channel()));
+    let (mut others, mut more) = (kv.clone(), leases.clone());
+    let (mut auth, mut lock) = (AuthClient::new(wire.channel()), LockClient::new(wire.channel()));
+    let (mut users, mut door) = (auth.clone(), auth.clone());
+    let answers = tokio::join!(
+        kv.txn(txn([], [put("a", "2").op()], [])),
+        others.compact(compact(1)),
+        leases.lease_time_to_live(LeaseTimeToLiveRequest { id: 1, keys: true }),
+        more.lease_revoke(LeaseRevokeRequest { id: 1 }),
+        auth.auth_status(AuthStatusRequest {}),
+        users.user_list(AuthUserListRequest {}),
+        door.authenticate(AuthenticateRequest { name: "root".into(), password: "1".into() }),
+        lock.lock(LockRequest { name: "lock".into(), lease: 1 }),
+    );
+    wire.note("txn without a leader", answers.0);
+    wire.note("compact without a leader", answers.1);
+    wire.note("time to live without a leader", answers.2);
+    wire.note("revoke without a leader", answers.3);
+    wire.note("auth status without a leader", answers.4);
+    wire.note("users without a leader", answers.5);
+    wire.note("login without a leader", answers.6);
+    wire.note("lock without a leader", answers.7);
+    wire.keep_alive(&[1]).await;
+    wire.lease_leases(LeaseLeasesRequest {}).await;
+    wire.tell(&unled, create(watch("b", ""))).await;
+    wire.hear(&mut unled, 1).await;
+}
+
+/// Waits until the server knows no leader.
+async fn lose_leader(wire: &Wire) {
+    let mut client = MaintenanceClient::new(wire.channel());
+    let mut glances = interval(GLANCE_EVERY);
+    for _ in 0..500 {
+        let status = client.status(StatusRequest {}).await.expect("a status").into_inner();
+        if status.leader == 0 {
+            return;
+        }
+        glances.tick().await;
+    }
+    panic!("it is still led");
+}
+
+/// Alarms stop writes, but no change of members.
+pub(super) async fn changing_in_alarm(wire: &mut Wire) {
+    settle(wire).await;
+    let own = wire.member_id().await;
+    for alarm in [AlarmType::Nospace, AlarmType::Corrupt] {
+        let alarm = alarm.into();
+        wire.alarm(AlarmRequest { action: 1, member_id: own, alarm }).await;
+        wire.put(put("a", "1")).await;
+        let url = format!("http://127.0.0.1:{alarm}");
+        let learner = add(wire, &[&url], true).await;
+        promote(wire, "the learner", learner).await;
+        update(wire, "the learner", learner, "http://127.0.0.1:9").await;
+        list(wire, true).await;
+        remove(wire, "the learner", learner).await;
+        for (action, version) in [(0, "3.6"), (1, "3.6"), (2, "")] {
+            wire.downgrade(DowngradeRequest { action, version: version.to_owned() }).await;
+        }
+        wire.move_leader(MoveLeaderRequest { target_id: own }).await;
+    }
 }
 
 /// Whoever lost all others goes on alone, with what was agreed on before.
