@@ -206,9 +206,8 @@ impl Driver {
             self.next_tick = now + self.shared.timings.heartbeat;
         }
         let pending = &self.shared.pending;
-        while let Some(Proposal { count, command }) =
-            self.held.pop_front_if(|proposal| pending.is_due(proposal.count, now))
-        {
+        while self.held.front().is_some_and(|proposal| pending.is_due(proposal.count, now)) {
+            let Some(Proposal { count, command }) = self.held.pop_front() else { break };
             self.held_bytes -= command.len();
             self.shared.counters.proposals_failed.inc();
             pending.fail(&[count], Unavailable::NotProposed);

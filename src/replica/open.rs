@@ -100,14 +100,9 @@ fn replay(
 fn secede(
     log: &mut Log,
     store: &mut Store,
-    mut place: (LogIndex, Term),
+    place: (LogIndex, Term),
 ) -> Result<(LogIndex, Term), consensus::Damaged> {
     let (reader, me) = (store.reader(), log.identity().member);
-    // The commit index is written lazily while nobody else has a vote.
-    if reader.voters() == [me] {
-        log.commit_all();
-        place = replay(log, store, place)?;
-    }
     // A count of 0: nobody waits.
     let id = ProposalId { member: me, boot: log.boot(), count: 0 };
     let entry = |request| {
@@ -145,6 +140,11 @@ pub fn open(engines: Engines, clock: Arc<dyn Clock>, options: &Options) -> Resul
     let (identity, boot) = (log.identity(), log.boot());
     let place = (durable, log.term_at(durable).map_err(damaged)?);
     let mut place = replay(&log, &mut store, place).map_err(damaged)?;
+    // The commit index is written lazily while nobody else has a vote.
+    if store.reader().voters() == [identity.member] {
+        log.commit_all();
+        place = replay(&log, &mut store, place).map_err(damaged)?;
+    }
     if options.force_new_cluster {
         place = secede(&mut log, &mut store, place).map_err(damaged)?;
     }

@@ -93,7 +93,7 @@ pub fn change_members(reader: &Reader, value: Value) -> Request {
     let url = format!("http://127.0.0.1:{}", 9000 + value % 2);
     let members = reader.members();
     let Some(held) = members.iter().find(|member| member.peer_ur_ls.contains(&url)) else {
-        let is_learner = value % 3 != 0;
+        let is_learner = !value.is_multiple_of(3);
         let id = PHANTOM + value;
         let member = Member { id, peer_ur_ls: vec![url], is_learner, ..Member::default() };
         return Request::MemberAdd(MemberAdd { member: Some(member), learners_max: 2 });

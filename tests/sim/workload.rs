@@ -288,11 +288,11 @@ fn learn(
     record: &mut Record,
 ) -> Result<Option<Answer>, String> {
     let reply = match (what, outcome) {
-        (What::Members(_), Ok(Reply::Members(_)) | Err(Failure::Rejected(_))) => return Ok(None),
-        (_, Ok(reply)) => reply,
-        (_, Err(Failure::Unavailable(_)))
+        (What::Members(_), Ok(Reply::Members(_)) | Err(Failure::Rejected(_)))
+        | (_, Err(Failure::Unavailable(_)))
         | (What::Attach(..), Err(Failure::Rejected(Rejection::LeaseNotFound)))
         | (What::Compact, Err(Failure::Rejected(Rejection::Compacted { .. }))) => return Ok(None),
+        (_, Ok(reply)) => reply,
         (_, Err(why)) => return Err(format!("{what:?} was refused: {why}")),
     };
     let revision = requests::revision(&reply);

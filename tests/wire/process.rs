@@ -87,7 +87,8 @@ impl Server {
             .expect("the target directory can be written");
         // Where a client's URL or port is named, it is filled in.
         let port = client_port.to_string();
-        let fill = |argument: &&str| argument.replace("CLIENT_URL", &client).replace("CLIENT", &port);
+        let fill =
+            |argument: &&str| argument.replace("CLIENT_URL", &client).replace("CLIENT", &port);
         let mut all: Vec<OsString> = arguments.iter().map(fill).map(OsString::from).collect();
         let cluster = format!("wire={ADVERTISED_PEER}");
         for (flag, value) in [

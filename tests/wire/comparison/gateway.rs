@@ -446,7 +446,6 @@ pub(super) async fn asking_the_member(wire: &mut Wire) {
 }
 
 pub(super) async fn changing_members_and_versions(wire: &mut Wire) {
-    settle(wire).await;
     let own = wire.member_id().await;
     let urls = r#""peerURLs":["http://127.0.0.1:3"]"#;
     let moved = format!(r#"{{"ID":"{own}",{urls}}}"#);

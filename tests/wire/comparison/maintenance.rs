@@ -12,9 +12,11 @@ use kat::proto::etcdserverpb::{
 use kat::proto::health::HealthCheckRequest;
 use kat::proto::health::health_client::HealthClient;
 use sha2::{Digest, Sha256};
+use tokio::time::interval;
 use tonic::Request;
 use tonic::codegen::http::uri::PathAndQuery;
 
+use super::GLANCE_EVERY;
 use super::wire::Wire;
 use super::words::{Operation, all, delete, get, put, txn};
 
