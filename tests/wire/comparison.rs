@@ -81,6 +81,7 @@ macro_rules! subjects {
             compactions::hashing
             compactions::starting_again_on_the_data
             compactions::compacting_at_zero
+            compactions::crashing_after_a_compaction
             watches::creating_watchers
             watches::seeing_writes_live
             watches::catching_up

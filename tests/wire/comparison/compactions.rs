@@ -129,3 +129,18 @@ pub(super) async fn compacting_at_zero(wire: &mut Wire) {
     wire.compact(compact(2)).await;
     wire.hash_kv(Default::default()).await;
 }
+
+/// The hash of a compaction that a crash follows at once is not kept over it.
+pub(super) async fn crashing_after_a_compaction(wire: &mut Wire) {
+    for value in ["1", "2", "3"] {
+        wire.put(put("a", value)).await;
+    }
+    wire.compact(compact(2)).await;
+    wire.compact(compact(3)).await;
+    wire.hash_kv(HashKvRequest { revision: 2 }).await;
+    wire.hash_kv(HashKvRequest { revision: 3 }).await;
+    wire.crash();
+    for revision in [0, 2, 3, 4] {
+        wire.hash_kv(HashKvRequest { revision }).await;
+    }
+}
