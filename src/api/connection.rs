@@ -86,11 +86,20 @@ pub(super) struct Guest {
     pub(super) common_name: Option<Arc<str>>,
     /// Where it is, if on a network.
     pub(super) remote: Option<SocketAddr>,
+    /// Whether it is a part of this process, which sees itself to the memory that
+    /// its answers take.
+    pub(super) is_within: bool,
 }
 
 impl Default for Guest {
     fn default() -> Guest {
-        Guest { serves: Serves::Everything, is_secured: false, common_name: None, remote: None }
+        Guest {
+            serves: Serves::Everything,
+            is_secured: false,
+            common_name: None,
+            remote: None,
+            is_within: false,
+        }
     }
 }
 
@@ -173,7 +182,8 @@ async fn run<C, E: fmt::Display>(
 pub(super) fn channel(services: Arc<Services>, stop: CancellationToken) -> Channel {
     let connector = tower::service_fn(move |_uri: http::Uri| {
         let (ours, theirs) = tokio::io::duplex(MEMORY_BYTES);
-        tokio::spawn(serve(Arc::clone(&services), ours, Guest::default(), stop.clone()));
+        let guest = Guest { is_within: true, ..Guest::default() };
+        tokio::spawn(serve(Arc::clone(&services), ours, guest, stop.clone()));
         std::future::ready(Ok::<_, Infallible>(TokioIo::new(theirs)))
     });
     Endpoint::from_static("http://in-memory").connect_with_connector_lazy(connector)

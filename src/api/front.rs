@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::codegen::Service as _;
 use tonic::{Code, Status};
 
+use super::budget::{self, Form};
 use super::caller::{ACCEPT_ENCODING, CommonName, Metadata, Who};
 use super::calls::{Call, Direct, Found, Kind, Service};
 use super::connection::Guest;
@@ -113,13 +114,18 @@ impl Front {
             let asked = Asked::now(self.guest.remote);
             return match direct {
                 Some(direct) => {
-                    let work = self.services.call_directly(direct, request, asked);
+                    let pays = !self.guest.is_within;
+                    let work = self.services.call_directly(direct, request, asked, pays);
                     self.unary(open, work, asked, wishes.timeout).await
                 }
                 None => {
                     let path = request.uri().path().to_owned();
                     let request = answer_in_kind(request);
-                    let work = self.services.call(open.call.service, request);
+                    let service = open.call.service;
+                    let work = async {
+                        let answer = self.services.call(service, request).await;
+                        self.services.pack(answer).await
+                    };
                     let answer = Box::pin(self.unary(open, work, asked, wishes.timeout)).await;
                     asked.tell(&self.services.member, &path, asked.began.elapsed());
                     answer
@@ -394,11 +400,29 @@ impl Services {
         answer.map(Body::Other)
     }
 
+    /// Takes the one message of an answer out of tonic's hands, so that it is sent
+    /// out of the budget if it is large.
+    async fn pack(&self, mut answer: Answer) -> Answer {
+        let share = budget::carried(answer.extensions_mut());
+        if answer.headers().contains_key(GRPC_STATUS) {
+            return answer;
+        }
+        let (parts, body) = answer.into_parts();
+        let message = match unary::collect(body).await {
+            Ok(message) => message,
+            Err(status) => return status.into_http(),
+        };
+        let share = self.member.budget.share_or(share, message.len()).await;
+        let answer = http::Response::from_parts(parts, Body::Message(message));
+        unary::parcel(answer, share)
+    }
+
     async fn call_directly(
         &self,
         call: Direct,
         request: http::Request<Incoming>,
         asked: Asked,
+        pays: bool,
     ) -> Answer {
         let is_asked = self.member.reader().is_auth_on();
         let who = if is_asked {
@@ -406,7 +430,7 @@ impl Services {
         } else {
             Who::default()
         };
-        let outcome = self.exchange(call, &who, request.into_body(), asked).await;
+        let outcome = self.exchange(call, &who, request.into_body(), asked, pays).await;
         outcome.unwrap_or_else(Status::into_http)
     }
 
@@ -416,36 +440,55 @@ impl Services {
         who: &Who,
         body: Incoming,
         asked: Asked,
+        pays: bool,
     ) -> Result<Answer, Status> {
         let message = unary::receive_bytes(body, self.member.message_bytes_max()).await?;
         let kept = Kept::new(&self.member, asked, &message);
         let keys = &self.keys;
+        let budget = pays.then_some(&self.member.budget);
         Ok(match call {
             Direct::Put => {
                 let response = keys.put(who, unary::decode(message)?).await?;
                 kept.put(&response);
-                unary::answer(&response)
+                unary::answer_counted(&response, budget, None).await
             }
-            Direct::Range => match keys.list(who, unary::decode(message)?).await? {
-                Listed::Whole(response) => {
-                    kept.range(&response);
-                    unary::answer_range(response)
+            Direct::Range => {
+                let request = unary::decode(message)?;
+                let share = match pays {
+                    true => keys.room_for_range(&request, Form::Pieces).await?,
+                    false => None,
+                };
+                match keys.list(who, request).await? {
+                    Listed::Whole(response) => {
+                        kept.range(&response);
+                        unary::answer_range(response, budget, share).await
+                    }
+                    Listed::Rows(frame, rows) => {
+                        kept.rows(&frame, &rows);
+                        unary::answer_rows(&frame, *rows)
+                    }
                 }
-                Listed::Rows(frame, rows) => {
-                    kept.rows(&frame, &rows);
-                    unary::answer_rows(&frame, *rows)
-                }
-            },
+            }
             Direct::Txn => {
                 sketch::txn(&message, self.member.options.txn_ops_max)?;
-                let response = keys.txn(who, unary::decode(message)?).await?;
+                let request = unary::decode(message)?;
+                let share = match pays {
+                    true => keys.room_for_txn(&request, Form::Whole).await?,
+                    false => None,
+                };
+                let response = keys.txn(who, request).await?;
                 kept.txn(&response);
-                unary::answer(&response)
+                unary::answer_counted(&response, budget, share).await
             }
             Direct::DeleteRange => {
-                let response = keys.delete_range(who, unary::decode(message)?).await?;
+                let request = unary::decode(message)?;
+                let share = match pays {
+                    true => keys.room_for_deletion(&request, Form::Whole).await?,
+                    false => None,
+                };
+                let response = keys.delete_range(who, request).await?;
                 kept.delete_range(&response);
-                unary::answer(&response)
+                unary::answer_counted(&response, budget, share).await
             }
         })
     }

@@ -10,19 +10,20 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
+use super::budget::{Form, Share, carrying};
 use super::caller::Who;
 use super::calls::Call;
 use super::check;
 use super::member::{Member, aside, expect_reply};
 use crate::proto::etcdserverpb as pb;
 use crate::proto::etcdserverpb::kv_server::Kv;
-use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::etcdserverpb::request_op::Request as Op;
 use crate::replica::Unavailable;
-use crate::store::{self, Caller, RangeRows};
+use crate::store::{self, Caller, RangeRows, Reader, Weight};
 
-/// Keys that are read at once; more of them are read on a thread of their own.
-const KEYS_AT_ONCE: i64 = 64;
+/// What is read at once; more is read on a thread of its own.
+const KEYS_AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: usize = 256 << 10;
 
 /// The service.
 pub(super) struct Keys {
@@ -53,26 +54,70 @@ impl Keys {
 
     /// Whether a range is read faster than handed over to another thread.
     fn is_small(&self, request: &pb::RangeRequest) -> bool {
-        if request.range_end.is_empty() {
+        if request.range_end.is_empty() || (request.count_only && request.revision <= 0) {
             return true;
         }
         if request.revision > 0 {
             return false;
         }
-        let by_key = request.sort_order() == SortOrder::None
-            || (request.sort_order() == SortOrder::Ascend
-                && request.sort_target() == SortTarget::Key);
-        let is_cut = (1..=KEYS_AT_ONCE).contains(&request.limit);
-        if request.count_only || (is_cut && by_key && !check::has_filters(request)) {
-            return true;
+        let weight = self.member.reader().weigh_range(request, KEYS_AT_ONCE + 1);
+        weight.keys <= KEYS_AT_ONCE && weight.bytes <= BYTES_AT_ONCE
+    }
+
+    /// Waits for room for what a range finds, if that is much.
+    pub(super) async fn room_for_range(
+        &self,
+        request: &pb::RangeRequest,
+        form: Form,
+    ) -> Result<Option<Share>, Status> {
+        let is_streamed = matches!(form, Form::Pieces) && self.member.reader().is_list(request);
+        if is_streamed || self.is_small(request) {
+            return Ok(None);
         }
-        let count = pb::RangeRequest {
-            key: request.key.clone(),
-            range_end: request.range_end.clone(),
-            count_only: true,
-            ..Default::default()
-        };
-        self.member.reader().range(&count).is_ok_and(|found| found.count <= KEYS_AT_ONCE)
+        let request = request.clone();
+        self.room(form, move |reader| reader.weigh_range(&request, usize::MAX)).await
+    }
+
+    /// The same for what a txn finds.
+    pub(super) async fn room_for_txn(
+        &self,
+        request: &pb::TxnRequest,
+        form: Form,
+    ) -> Result<Option<Share>, Status> {
+        match finds(request) {
+            Finds::Nothing => Ok(None),
+            Finds::Few => {
+                let weight = self.member.reader().weigh_txn(request);
+                Ok(self.member.budget.share_for(weight, form).await)
+            }
+            Finds::Many => {
+                let request = request.clone();
+                self.room(form, move |reader| reader.weigh_txn(&request)).await
+            }
+        }
+    }
+
+    /// The same for what a deletion leaves to tell.
+    pub(super) async fn room_for_deletion(
+        &self,
+        request: &pb::DeleteRangeRequest,
+        form: Form,
+    ) -> Result<Option<Share>, Status> {
+        if !request.prev_kv {
+            return Ok(None);
+        }
+        let request = request.clone();
+        self.room(form, move |reader| reader.weigh_deletion(&request)).await
+    }
+
+    async fn room(
+        &self,
+        form: Form,
+        weigh: impl FnOnce(&Reader) -> Weight + Send + 'static,
+    ) -> Result<Option<Share>, Status> {
+        let reader = self.member.reader().clone();
+        let weight = aside(move || weigh(&reader)).await?;
+        Ok(self.member.budget.share_for(weight, form).await)
     }
 
     async fn read_txn(
@@ -221,8 +266,9 @@ impl Kv for Keys {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
-        let who = Who::of(&request);
-        Ok(Response::new(Keys::range(self, &who, request.into_inner()).await?))
+        let (who, request) = (Who::of(&request), request.into_inner());
+        let share = self.room_for_range(&request, Form::Compressed).await?;
+        Ok(carrying(Keys::range(self, &who, request).await?, share))
     }
 
     async fn put(
@@ -237,16 +283,18 @@ impl Kv for Keys {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        let who = Who::of(&request);
-        Ok(Response::new(Keys::delete_range(self, &who, request.into_inner()).await?))
+        let (who, request) = (Who::of(&request), request.into_inner());
+        let share = self.room_for_deletion(&request, Form::Compressed).await?;
+        Ok(carrying(Keys::delete_range(self, &who, request).await?, share))
     }
 
     async fn txn(
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
-        let who = Who::of(&request);
-        Ok(Response::new(Keys::txn(self, &who, request.into_inner()).await?))
+        let (who, request) = (Who::of(&request), request.into_inner());
+        let share = self.room_for_txn(&request, Form::Compressed).await?;
+        Ok(carrying(Keys::txn(self, &who, request).await?, share))
     }
 
     type RangeStreamStream = Pieces;
@@ -304,6 +352,32 @@ pub(super) fn only_reads(txn: &pb::TxnRequest) -> bool {
 
 fn ops(txn: &pb::TxnRequest) -> impl Iterator<Item = Option<&Op>> {
     txn.success.iter().chain(&txn.failure).map(|op| op.request.as_ref())
+}
+
+/// How many keys an answer may tell of.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Finds {
+    Nothing,
+    /// One for each operation.
+    Few,
+    Many,
+}
+
+/// How much the operations of a txn may find.
+fn finds(txn: &pb::TxnRequest) -> Finds {
+    let of = |is_asked, range_end: &[u8]| match (is_asked, range_end) {
+        (false, _) => Finds::Nothing,
+        (true, []) => Finds::Few,
+        (true, _) => Finds::Many,
+    };
+    let each = ops(txn).map(|op| match op {
+        Some(Op::RequestRange(range)) => of(!range.count_only, &range.range_end),
+        Some(Op::RequestPut(put)) => of(put.prev_kv, &[]),
+        Some(Op::RequestDeleteRange(deletion)) => of(deletion.prev_kv, &deletion.range_end),
+        Some(Op::RequestTxn(nested)) => finds(nested),
+        None => Finds::Nothing,
+    });
+    each.max().unwrap_or(Finds::Nothing)
 }
 
 /// The ranges of both branches.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::caller::Who;
 use super::metrics::Metrics;
 use super::server::{Options, TokenKind};
@@ -26,6 +27,8 @@ pub(super) struct Member {
     pub(super) options: Options,
     /// What is counted.
     pub(super) metrics: Metrics,
+    /// The memory that answers may take.
+    pub(super) budget: Budget,
 }
 
 impl Member {

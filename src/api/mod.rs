@@ -10,7 +10,9 @@
 //! ends it. Behind it stand the services, one file each; the most frequent
 //! calls get there by a short way (`unary.rs`), all others through tonic. A
 //! service checks the shape of a request (`check.rs`), hands it to the replica,
-//! and fills in the header of the reply (`member.rs`). Locks and elections are
+//! and fills in the header of the reply (`member.rs`). A long list is read while
+//! it is sent (`listing.rs`); other large answers are whole in memory and wait in
+//! line for their share of it (`budget.rs`). Locks and elections are
 //! no more than clients of the keys, who wait in a `queue.rs`.
 //!
 //! - A request that is refused for its shape has cost nothing but its parsing.
@@ -18,6 +20,7 @@
 //! - Nothing here decides what a request does to the data: that is the store's.
 
 mod auth;
+mod budget;
 mod caller;
 mod calls;
 mod check;

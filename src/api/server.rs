@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 use tower::ServiceExt as _;
 
 use super::auth::Accounts;
+use super::budget::Budget;
 use super::cluster::Members;
 use super::connection::{self, DRAIN_TIMEOUT, Guest, protocol};
 use super::drain::Drained;
@@ -58,6 +59,8 @@ pub struct Options {
     pub request_bytes_max: usize,
     /// Operations in each list of a txn.
     pub txn_ops_max: usize,
+    /// What all answers may take that are whole in memory.
+    pub answers_bytes_max: usize,
     /// How often quiet watchers that asked for it are told of progress.
     pub progress_every: Duration,
     /// HTTP/2 streams per connection.
@@ -137,6 +140,7 @@ impl Default for Options {
         Options {
             request_bytes_max: 1_572_864,
             txn_ops_max: 128,
+            answers_bytes_max: 256 << 20,
             progress_every: Duration::from_secs(600),
             streams_max: u32::MAX,
             lease_ttl_min: 2,
@@ -196,7 +200,9 @@ macro_rules! server {
 impl Services {
     fn new(replica: Replica, options: Options) -> Services {
         let protocol = protocol(&options);
-        let member = Arc::new(Member { replica, metrics: Metrics::new(&options), options });
+        let metrics = Metrics::new(&options);
+        let budget = Budget::new(options.answers_bytes_max);
+        let member = Arc::new(Member { replica, metrics, budget, options });
         let bytes_max = member.message_bytes_max();
         let streams_max = usize::try_from(member.options.streams_max).unwrap_or(usize::MAX);
         let of = || Arc::clone(&member);

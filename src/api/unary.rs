@@ -15,8 +15,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use prost::Message;
-use tonic::Status;
+use tonic::{Code, Status};
 
+use super::budget::{Budget, Content, Next, Parcel, Share};
 use super::listing::Listing;
 use super::status;
 use crate::proto::etcdserverpb::RangeResponse;
@@ -30,7 +31,7 @@ const PREFIX_BYTES: usize = 5;
 const SENT_BYTES_MAX: u32 = i32::MAX.cast_unsigned();
 
 /// What a large range is cut into.
-const PIECE_BYTES: usize = 256 << 10;
+pub(super) const PIECE_BYTES: usize = 256 << 10;
 
 /// What a message may claim of memory before it has arrived.
 const CLAIM_BYTES_MAX: usize = 64 << 10;
@@ -44,6 +45,8 @@ pub(super) enum Body {
     Range(Box<Pieces>),
     /// The same, read as the client takes it.
     List(Box<Listing>),
+    /// The same, with a share of the budget.
+    Parcel(Parcel),
     /// Success, after its message.
     Success,
     /// Nothing more.
@@ -70,11 +73,24 @@ impl HttpBody for Body {
             }
             Body::Range(pieces) => {
                 let piece = pieces.next_piece();
-                if pieces.is_done {
+                if pieces.is_done() {
                     *this = Body::Success;
                 }
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
+            Body::Parcel(parcel) => match parcel.next() {
+                Next::Piece(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Next::Last(piece) => {
+                    *this = Body::Success;
+                    Poll::Ready(Some(Ok(Frame::data(piece))))
+                }
+                Next::Lost => {
+                    *this = Body::End;
+                    let mut trailers = HeaderMap::new();
+                    let told = Status::from(status::TOO_MANY_REQUESTS).add_header(&mut trailers);
+                    Poll::Ready(Some(told.map(|()| Frame::trailers(trailers))))
+                }
+            },
             Body::List(list) => match list.poll_piece(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(piece)) => Poll::Ready(Some(piece.map(Frame::data))),
@@ -96,7 +112,9 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Body::Message(_) | Body::Range(_) | Body::List(_) | Body::Success => false,
+            Body::Message(_) | Body::Range(_) | Body::List(_) | Body::Parcel(_) | Body::Success => {
+                false
+            }
             Body::End => true,
             Body::Other(body) => body.is_end_stream(),
         }
@@ -106,7 +124,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Other(body) => body.size_hint(),
-            Body::Message(_) | Body::Range(_) | Body::List(_) | Body::Success => {
+            Body::Message(_) | Body::Range(_) | Body::List(_) | Body::Parcel(_) | Body::Success => {
                 SizeHint::default()
             }
             Body::End => SizeHint::with_exact(0),
@@ -142,12 +160,28 @@ pub(super) fn answer(message: &impl Message) -> http::Response<Body> {
     with_body(Body::Message(buffer.freeze()))
 }
 
+/// Gives the one message of an answer out of the budget, if it is large; without
+/// a budget somebody else sees to it.
+pub(super) async fn answer_counted(
+    message: &impl Message,
+    budget: Option<&Budget>,
+    share: Option<Share>,
+) -> http::Response<Body> {
+    let Some(budget) = budget else { return answer(message) };
+    let share = budget.share_or(share, message.encoded_len()).await;
+    parcel(answer(message), share)
+}
+
 /// Gives a range. A large one is encoded piece by piece: its values are not in
 /// memory twice, and its encoding holds up nobody.
-pub(super) fn answer_range(message: RangeResponse) -> http::Response<Body> {
+pub(super) async fn answer_range(
+    message: RangeResponse,
+    budget: Option<&Budget>,
+    share: Option<Share>,
+) -> http::Response<Body> {
     let bytes = message.encoded_len();
     if bytes <= PIECE_BYTES {
-        return answer(&message);
+        return answer_counted(&message, budget, share).await;
     }
     let mut buffer = match begin(bytes, PIECE_BYTES) {
         Ok(buffer) => buffer,
@@ -157,8 +191,43 @@ pub(super) fn answer_range(message: RangeResponse) -> http::Response<Body> {
     let head = RangeResponse { header, ..RangeResponse::default() };
     head.encode(&mut buffer).expect("the buffer grows");
     let tail = RangeResponse { more, count, ..RangeResponse::default() };
-    let pieces = Pieces { buffer, kvs: kvs.into_iter(), tail, is_done: false };
-    with_body(Body::Range(Box::new(pieces)))
+    let pieces = Pieces { buffer, kvs: kvs.into_iter(), tail, left: bytes, is_done: false };
+    let answer = with_body(Body::Range(Box::new(pieces)));
+    let Some(budget) = budget else { return answer };
+    let share = budget.share_or(share, bytes).await;
+    parcel(answer, share)
+}
+
+/// Has an answer sent with its share of the budget, if it has one.
+pub(super) fn parcel(answer: http::Response<Body>, share: Option<Share>) -> http::Response<Body> {
+    let Some(share) = share else { return answer };
+    answer.map(|body| {
+        let content = match body {
+            Body::Message(message) => Content::Whole(message),
+            Body::Range(pieces) => Content::Range(pieces),
+            other => return other,
+        };
+        Body::Parcel(share.send(content))
+    })
+}
+
+/// The one message of an answer that is all there.
+pub(super) async fn collect(mut body: Body) -> Result<Bytes, Status> {
+    let mut message = Bytes::new();
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match frame?.into_data() {
+            Ok(data) if message.is_empty() => message = data,
+            Ok(data) => message = [message, data].concat().into(),
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                match Status::from_header_map(&trailers) {
+                    Some(status) if status.code() != Code::Ok => return Err(status),
+                    Some(_) | None => {}
+                }
+            }
+        }
+    }
+    Ok(message)
 }
 
 /// Gives a list; `frame` is the answer without its keys.
@@ -203,11 +272,24 @@ pub(super) struct Pieces {
     buffer: BytesMut,
     kvs: std::vec::IntoIter<KeyValue>,
     tail: RangeResponse,
+    /// Bytes that were not given yet.
+    left: usize,
     is_done: bool,
 }
 
 impl Pieces {
-    fn next_piece(&mut self) -> Bytes {
+    /// Whether all was given.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// How much was not given yet.
+    pub(super) fn bytes_left(&self) -> usize {
+        self.left
+    }
+
+    /// Encodes the next keys.
+    pub(super) fn next_piece(&mut self) -> Bytes {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut bytes = buffer.len();
         let mut kvs = Vec::new();
@@ -224,6 +306,7 @@ impl Pieces {
             self.tail.encode(&mut buffer).expect("the buffer grows");
             self.is_done = true;
         }
+        self.left = self.left.saturating_sub(buffer.len());
         buffer.freeze()
     }
 }
@@ -348,14 +431,21 @@ mod tests {
         assert!(next(&mut body).is_none());
     }
 
-    #[test]
-    fn the_pieces_of_a_range_make_the_whole_message() {
+    #[tokio::test]
+    async fn the_pieces_of_a_range_make_the_whole_message() {
+        let budget = &Budget::new(1 << 20);
         let kv = |n: usize| KeyValue { value: vec![7; n * 1000].into(), ..Default::default() };
         let header = Some(ResponseHeader { revision: 9, ..Default::default() });
-        for (keys, more) in [(0, false), (5, true), (40, false), (40, true)] {
+        for (keys, more, budget) in [
+            (0, false, None),
+            (5, true, None),
+            (13, true, Some(budget)),
+            (40, false, None),
+            (40, true, Some(budget)),
+        ] {
             let kvs = (0..keys).map(kv).collect();
             let whole = RangeResponse { header, kvs, more, count: 77 };
-            let mut body = answer_range(whole.clone()).into_body();
+            let mut body = answer_range(whole.clone(), budget, None).await.into_body();
             let mut bytes = BytesMut::new();
             let mut frames = 0;
             let trailers = loop {
@@ -370,5 +460,30 @@ mod tests {
             assert_eq!(bytes[1..5], u32::try_from(bytes.len() - 5).unwrap().to_be_bytes());
             assert_eq!(RangeResponse::decode(&bytes[5..]).unwrap(), whole, "{keys}");
         }
+    }
+    #[tokio::test]
+    async fn an_answer_that_is_lost_ends_with_a_refusal() {
+        let budget = Budget::new(1 << 20);
+        let value = vec![7; 700 << 10].into();
+        let put = PutRequest { value, ..Default::default() };
+        let mut body = answer_counted(&put, Some(&budget), None).await.into_body();
+        assert!(next(&mut body).unwrap().is_data());
+        // Whoever waits for so long has nothing else to do.
+        budget.reclaim(std::time::Instant::now() + std::time::Duration::from_secs(60));
+        let trailers = next(&mut body).unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-message"], "etcdserver:%20too%20many%20requests");
+        assert!(next(&mut body).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_message_of_a_body_is_taken_out_of_it() {
+        let put = PutRequest { key: "a".into(), ..Default::default() };
+        let message = collect(answer(&put).into_body()).await.unwrap();
+        assert_eq!(PutRequest::decode(read(&[&message]).unwrap()).unwrap(), put);
+        let budget = Budget::new(1 << 20);
+        let lost = budget.share(1).await.send(Content::Whole(message));
+        budget.reclaim(std::time::Instant::now() + std::time::Duration::from_secs(60));
+        let refused = collect(Body::Parcel(lost)).await.unwrap_err();
+        assert_eq!(refused.message(), "etcdserver: too many requests");
     }
 }

@@ -66,6 +66,7 @@ mod members;
 mod open;
 mod rights;
 mod rows;
+mod weight;
 
 #[cfg(test)]
 mod tests;
@@ -82,3 +83,4 @@ pub use rights::Access;
 pub use rows::RangeRows;
 pub use schema::ENGINE;
 pub use watch::{Changes, Event, History, KeyRange, Previous};
+pub use weight::Weight;

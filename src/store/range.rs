@@ -126,6 +126,15 @@ pub(super) fn check(request: &RangeRequest) -> Result<(), Rejection> {
     Plan::new(request).map(|_| ())
 }
 
+/// How many keys are looked at, at most.
+pub(super) fn keys_looked_at(request: &RangeRequest) -> usize {
+    match Plan::new(request) {
+        Ok(plan) if !plan.is_whole() && plan.limit > 0 => plan.limit.saturating_add(1),
+        Ok(_) => usize::MAX,
+        Err(_refused) => 0,
+    }
+}
+
 /// Carries out a request at the revision of the source; `revision` is what the
 /// header says.
 pub(super) fn answer(

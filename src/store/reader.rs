@@ -15,7 +15,7 @@ use super::rights::Access;
 use super::rows::RangeRows;
 use super::schema::signed;
 use super::txn::Decided;
-use super::view::Shared;
+use super::view::{Shared, View};
 use super::watch::{History, KeyRange};
 use super::{gate, hash, history, snapshot};
 use crate::ids::{LeaseId, LogIndex, MemberId, Revision};
@@ -128,6 +128,16 @@ impl Reader {
             state.keyspace.remember(&request.key, version, body.clone());
         }
         range::single(Some(body), request, revision)
+    }
+
+    /// What a request means by its revision.
+    pub(super) fn view(&self, revision: i64) -> Result<View, Rejection> {
+        self.shared.view(revision)
+    }
+
+    /// Whether a range can be read while it is sent.
+    pub fn is_list(&self, request: &pb::RangeRequest) -> bool {
+        range::is_list(request).unwrap_or(false)
     }
 
     /// The same, measured and not read yet; `None` if a request asks for

@@ -4,6 +4,7 @@
 //! In every test a bystander puts and gets on a connection of its own, and is
 //! answered in time. Errors are those of stock etcd, wherever both answer.
 
+mod budget;
 mod frames;
 mod readers;
 

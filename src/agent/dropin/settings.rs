@@ -301,6 +301,7 @@ fn api_options(flags: &Flags, tokens: TokenKind) -> api::Options {
     let millis = u64::try_from(flags.number("election-timeout")).unwrap_or(0);
     let election = Duration::from_millis(millis);
     api::Options {
+        answers_bytes_max: api::Options::default().answers_bytes_max,
         request_bytes_max: size(flags, "max-request-bytes"),
         txn_ops_max: size(flags, "max-txn-ops"),
         progress_every: flags.duration("watch-progress-notify-interval"),

@@ -25,8 +25,9 @@ use tonic::{Code, Status, Streaming};
 
 use super::routes::{self, Route};
 use super::{json, requests, socket};
+use crate::api::budget::{Form, Page, Share};
 use crate::api::server::Services;
-use crate::api::{caller, connection, status};
+use crate::api::{caller, connection, status, unary};
 
 /// JSON that is larger than its largest message by more than this is refused.
 /// Base64 takes four bytes for three; the rest is for names and numbers.
@@ -77,8 +78,7 @@ impl Gateway {
         let answer = if route.gives_stream {
             self.stream(route, metadata, body, deadline).await
         } else {
-            let json = deadline.within(self.unary(route, metadata, body)).await;
-            json.map(|json| succeed(Body::from(json)))
+            deadline.within(self.unary(route, metadata, body)).await.map(succeed)
         };
         answer.unwrap_or_else(|status| refuse(&status))
     }
@@ -88,13 +88,36 @@ impl Gateway {
         route: &Route,
         metadata: MetadataMap,
         body: Body,
-    ) -> Result<Vec<u8>, Status> {
+    ) -> Result<Body, Status> {
         let message = self.message(route, body).await?;
-        let _open = self.turn().await?;
+        let share = self.room(route, &message).await?;
+        let open = self.turn().await?;
         let mut client = self.client().await?;
         let request = tonic::Request::from_parts(metadata, Extensions::new(), message);
         let response = client.unary(request, route.call.clone(), Raw).await?;
-        json::encode(&route.output, response.into_inner())
+        let json = json::encode(&route.output, response.into_inner())?;
+        drop(open);
+        let share = self.0.services.member.budget.share_or(share, json.len()).await;
+        Ok(match share {
+            Some(share) => Body::new(Page::new(json.into(), share)),
+            None => Body::from(json),
+        })
+    }
+
+    /// Waits for room for an answer that may be large.
+    async fn room(&self, route: &Route, message: &Bytes) -> Result<Option<Share>, Status> {
+        let keys = &self.0.services.keys;
+        let message = message.clone();
+        match route.call.path() {
+            "/etcdserverpb.KV/Range" => {
+                keys.room_for_range(&unary::decode(message)?, Form::Json).await
+            }
+            "/etcdserverpb.KV/Txn" => keys.room_for_txn(&unary::decode(message)?, Form::Json).await,
+            "/etcdserverpb.KV/DeleteRange" => {
+                keys.room_for_deletion(&unary::decode(message)?, Form::Json).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Waits for the first message, because until then an error can still be

@@ -3,8 +3,12 @@
 use prost::Message as _;
 
 use super::corners::{Fixture, compact, delete, put};
-use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
-use crate::store::{Options, RangeRows, Reader, Store};
+use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use crate::proto::etcdserverpb::request_op::Request as Op;
+use crate::proto::etcdserverpb::{
+    DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest,
+};
+use crate::store::{Options, RangeRows, Reader, Store, Weight};
 
 fn all() -> RangeRequest {
     RangeRequest { key: "a".into(), range_end: "z".into(), ..RangeRequest::default() }
@@ -101,4 +105,72 @@ fn what_is_no_list_of_whole_rows_is_not_measured() {
     assert_eq!(read(begin(&reader, &all()), 1), reader.range(&all()).unwrap());
     assert!(reader.range_rows(&RangeRequest { revision: 9, ..all() }).is_err());
     assert!(reader.range_rows(&RangeRequest { sort_order: 9, ..all() }).is_err());
+}
+
+#[test]
+fn a_range_weighs_what_has_to_be_looked_at() {
+    let mut fixture = Fixture::new(&Options::default());
+    for number in 0..100 {
+        fixture.one(put(&format!("k{number:03}"), &"v".repeat(1000))).unwrap();
+    }
+    let reader = fixture.store.reader();
+    let rows = begin(&reader, &all());
+    let row = rows.bytes() / 100;
+    let weigh = |request: &RangeRequest| {
+        let Weight { keys, bytes } = reader.weigh_range(request, 1000);
+        assert!(bytes <= keys * row && bytes + 10 * keys >= keys * row, "{keys}: {bytes}");
+        keys
+    };
+    assert_eq!(weigh(&all()), 100);
+    assert_eq!(weigh(&RangeRequest { limit: 7, ..all() }), 8, "one more tells that there is one");
+    let sorted = RangeRequest {
+        limit: 7,
+        sort_order: SortOrder::Descend.into(),
+        sort_target: SortTarget::Value.into(),
+        ..all()
+    };
+    assert_eq!(weigh(&sorted), 100);
+    assert_eq!(weigh(&RangeRequest { limit: 7, min_mod_revision: 1, ..all() }), 100);
+    assert_eq!(weigh(&RangeRequest { range_end: "".into(), key: "k005".into(), ..all() }), 1);
+    assert_eq!(weigh(&RangeRequest { range_end: "".into(), key: "x".into(), ..all() }), 0);
+    assert_eq!(weigh(&RangeRequest { count_only: true, ..all() }), 0);
+    assert_eq!(weigh(&RangeRequest { revision: 1000, ..all() }), 0, "it is refused");
+    assert_eq!(reader.weigh_range(&all(), 65).keys, 65);
+    fixture.one(put("k000", "short")).unwrap();
+    let earlier = RangeRequest { revision: 90, ..all() };
+    let earlier = fixture.store.reader().weigh_range(&earlier, 1000);
+    assert!(earlier.bytes > 32 << 10, "what was written since counts for a lot");
+}
+
+#[test]
+fn a_txn_weighs_its_heavier_way() {
+    let mut fixture = Fixture::new(&Options::default());
+    for number in 0..100 {
+        fixture.one(put(&format!("k{number:03}"), "v")).unwrap();
+    }
+    let reader = fixture.store.reader();
+    let keys = |success: Vec<Op>, failure: Vec<Op>| {
+        let ops = |ops: Vec<Op>| ops.into_iter().map(|op| RequestOp { request: Some(op) });
+        let (success, failure) = (ops(success).collect(), ops(failure).collect());
+        reader.weigh_txn(&TxnRequest { success, failure, ..TxnRequest::default() }).keys
+    };
+    let range = || Op::RequestRange(all());
+    let plain = || PutRequest { key: "k001".into(), ..PutRequest::default() };
+    let telling = || Op::RequestPut(PutRequest { prev_kv: true, ..plain() });
+    let deletion = |prev_kv| {
+        let (key, range_end) = ("a".into(), "z".into());
+        Op::RequestDeleteRange(DeleteRangeRequest { key, range_end, prev_kv })
+    };
+    assert_eq!(keys(vec![range()], vec![telling()]), 100);
+    assert_eq!(keys(vec![Op::RequestPut(plain())], vec![range(), telling()]), 101);
+    assert_eq!(keys(vec![deletion(true), range()], vec![]), 200);
+    assert_eq!(keys(vec![deletion(false)], vec![]), 0);
+    let success = vec![RequestOp { request: Some(range()) }];
+    let nested = TxnRequest { success, ..TxnRequest::default() };
+    assert_eq!(keys(vec![Op::RequestTxn(nested)], vec![]), 100);
+    let earlier = Op::RequestRange(RangeRequest { revision: 50, ..all() });
+    assert_eq!(keys(vec![earlier], vec![]), 49);
+    let deletion = DeleteRangeRequest { key: "a".into(), range_end: "z".into(), prev_kv: true };
+    assert_eq!(reader.weigh_deletion(&deletion).keys, 100);
+    assert_eq!(reader.weigh_deletion(&DeleteRangeRequest { prev_kv: false, ..deletion }).keys, 0);
 }
