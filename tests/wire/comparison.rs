@@ -195,6 +195,14 @@ mod kat_answers_as_etcd {
     }
 
     #[test]
+    fn random_sequences_find_a_difference_and_what_makes_it() {
+        chance::find(|| {
+            let other = [&chance::QUICK[..], &["--max-txn-ops=1"]].concat();
+            (Server::etcd_with(&chance::QUICK), Server::kat_with(&other))
+        });
+    }
+
+    #[test]
     fn progress_is_told_as_often() {
         let often = ["--watch-progress-notify-interval=300ms"];
         compare(both(&often), &watches::hearing_progress);
