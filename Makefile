@@ -68,7 +68,7 @@ fuzz: deps
 		echo "error: $$target went wrong; once more:" >&2; \
 		echo "  KAT_FUZZ=$$target '$(FUZZER)' '$$found'" >&2; \
 		echo "  fix: then have make test know it:" >&2; \
-		echo "  { od -An -v -tx1 '$$found' | tr -d ' \\n'; echo; } >>$(CORPUS)/$$target.hex" >&2; \
+		echo "  { od -An -v -tx1 '$$found' | tr -d '[:space:]'; echo; } >>$(CORPUS)/$$target.hex" >&2; \
 		exit 1; }; \
 	done
 
