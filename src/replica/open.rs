@@ -141,7 +141,7 @@ pub fn open(engines: Engines, clock: Arc<dyn Clock>, options: &Options) -> Resul
     let place = (durable, log.term_at(durable).map_err(damaged)?);
     let mut place = replay(&log, &mut store, place).map_err(damaged)?;
     // The commit index is written lazily while nobody else has a vote.
-    if store.reader().voters() == [identity.member] {
+    if reader.voters() == [identity.member] {
         log.commit_all();
         place = replay(&log, &mut store, place).map_err(damaged)?;
     }

@@ -10,12 +10,13 @@ mod readers;
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use http::HeaderValue;
 use kat::proto::etcdserverpb as pb;
 use kat::proto::etcdserverpb::kv_client::KvClient;
 use pb::request_op::Request as Op;
+use prost::Message;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -28,6 +29,15 @@ use super::process::Server;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const MIB: u64 = 1 << 20;
+
+/// A message as a call sends it.
+fn framed(message: &impl Message) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(message.encoded_len()).unwrap());
+    message.encode(&mut bytes).unwrap();
+    bytes.freeze()
+}
 
 async fn channel(server: &Server) -> Channel {
     let endpoint = Endpoint::from_shared(server.endpoint()).expect("the endpoint is a URL");

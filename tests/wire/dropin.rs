@@ -298,6 +298,7 @@ fn the_data_of_stock_etcd_is_left_alone() {
     let (exit, said) = place.refused(&[]);
     assert_eq!(exit, 1);
     assert!(said.contains("holds data of stock etcd"), "{said}");
+    assert!(said.contains("make-mirror"), "{said}");
     assert_eq!(fs::read_to_string(&db).unwrap(), "pages");
     assert_eq!(fs::read_dir(place.site.path("data/member")).unwrap().count(), 1);
 }

@@ -43,7 +43,8 @@ pub async fn serve(settings: Settings) -> Ended {
         Ok(ended) => ended,
         Err(report) => {
             let error = report.why.as_deref().unwrap_or(&report.what).to_owned();
-            tracing::error!(target: FATAL, error, code = report.code, "{}", report.what);
+            let (fix, code) = (&*report.fix, report.code);
+            tracing::error!(target: FATAL, error, fix, code, "{}", report.what);
             Ended::Failed(report.exit)
         }
     }

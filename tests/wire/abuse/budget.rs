@@ -3,12 +3,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut, BytesMut};
 use futures::future::join_all;
 use h2::RecvStream;
 use http::HeaderMap;
 use pb::range_request::{SortOrder, SortTarget};
-use prost::Message;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::agent::block_on;
@@ -34,15 +32,6 @@ fn sorted() -> pb::RangeRequest {
 fn finding_everything() -> pb::TxnRequest {
     let range = pb::RequestOp { request: Some(Op::RequestRange(everything())) };
     pb::TxnRequest { success: vec![range], ..Default::default() }
-}
-
-/// A message as a call sends it.
-fn framed(message: &impl Message) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(message.encoded_len()).unwrap());
-    message.encode(&mut bytes).unwrap();
-    bytes.freeze()
 }
 
 /// Asks, and waits until the answer begins.

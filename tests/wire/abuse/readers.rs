@@ -2,27 +2,16 @@
 
 use std::convert::Infallible;
 
-use bytes::{BufMut, BytesMut};
 use futures::future::join_all;
 use futures::stream;
 use pb::watch_client::WatchClient;
 use pb::watch_request::RequestUnion;
-use prost::Message;
 
 use super::super::agent::block_on;
 use super::*;
 
 const KEYS: usize = 65_536;
 const VALUE_BYTES: usize = 1024;
-
-/// A message as a call sends it.
-fn framed(message: &impl Message) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(message.encoded_len()).unwrap());
-    message.encode(&mut bytes).unwrap();
-    bytes.freeze()
-}
 
 #[test]
 fn many_long_lists_at_once_cost_little_and_are_complete() {
