@@ -454,11 +454,12 @@ impl Services {
             }
             Direct::Range => {
                 let request = unary::decode(message)?;
-                let share = match pays {
-                    true => keys.room_for_range(&request, Form::Pieces).await?,
+                let is_small = keys.is_small(&request);
+                let share = match pays && !is_small {
+                    true => keys.room_for_range(who, &request, Form::Pieces).await?,
                     false => None,
                 };
-                match keys.list(who, request).await? {
+                match keys.list(who, request, is_small).await? {
                     Listed::Whole(response) => {
                         kept.range(&response);
                         unary::answer_range(response, budget, share).await
@@ -473,7 +474,7 @@ impl Services {
                 sketch::txn(&message, self.member.options.txn_ops_max)?;
                 let request = unary::decode(message)?;
                 let share = match pays {
-                    true => keys.room_for_txn(&request, Form::Whole).await?,
+                    true => keys.room_for_txn(who, &request, Form::Whole).await?,
                     false => None,
                 };
                 let response = keys.txn(who, request).await?;
@@ -483,7 +484,7 @@ impl Services {
             Direct::DeleteRange => {
                 let request = unary::decode(message)?;
                 let share = match pays {
-                    true => keys.room_for_deletion(&request, Form::Whole).await?,
+                    true => keys.room_for_deletion(who, &request, Form::Whole).await?,
                     false => None,
                 };
                 let response = keys.delete_range(who, request).await?;

@@ -53,7 +53,7 @@ impl Keys {
     }
 
     /// Whether a range is read faster than handed over to another thread.
-    fn is_small(&self, request: &pb::RangeRequest) -> bool {
+    pub(super) fn is_small(&self, request: &pb::RangeRequest) -> bool {
         if request.range_end.is_empty() || (request.count_only && request.revision <= 0) {
             return true;
         }
@@ -64,14 +64,15 @@ impl Keys {
         weight.keys <= KEYS_AT_ONCE && weight.bytes <= BYTES_AT_ONCE
     }
 
-    /// Waits for room for what a range finds, if that is much.
+    /// Waits for room for what a range finds that is not small.
     pub(super) async fn room_for_range(
         &self,
+        who: &Who,
         request: &pb::RangeRequest,
         form: Form,
     ) -> Result<Option<Share>, Status> {
         let is_streamed = matches!(form, Form::Pieces) && self.member.reader().is_list(request);
-        if is_streamed || self.is_small(request) {
+        if is_streamed || self.admit(who, request).await.is_err() {
             return Ok(None);
         }
         let request = request.clone();
@@ -81,6 +82,7 @@ impl Keys {
     /// The same for what a txn finds.
     pub(super) async fn room_for_txn(
         &self,
+        who: &Who,
         request: &pb::TxnRequest,
         form: Form,
     ) -> Result<Option<Share>, Status> {
@@ -91,6 +93,9 @@ impl Keys {
                 Ok(self.member.budget.share_for(weight, form).await)
             }
             Finds::Many => {
+                if self.admit_txn(who, request).await.is_err() {
+                    return Ok(None);
+                }
                 let request = request.clone();
                 self.room(form, move |reader| reader.weigh_txn(&request)).await
             }
@@ -100,10 +105,11 @@ impl Keys {
     /// The same for what a deletion leaves to tell.
     pub(super) async fn room_for_deletion(
         &self,
+        who: &Who,
         request: &pb::DeleteRangeRequest,
         form: Form,
     ) -> Result<Option<Share>, Status> {
-        if !request.prev_kv {
+        if !request.prev_kv || self.admit_deletion(who, request).await.is_err() {
             return Ok(None);
         }
         let request = request.clone();
@@ -126,8 +132,7 @@ impl Keys {
         request: pb::TxnRequest,
     ) -> Result<pb::TxnResponse, Status> {
         self.wait_unless(ranges(&request).all(|range| range.serializable)).await?;
-        let caller = self.member.admit(who, |reader, caller| reader.may_txn(caller, &request));
-        let caller = caller.await?;
+        let caller = self.admit_txn(who, &request).await?;
         let count = ranges(&request).count() as u64;
         let counters = self.member.replica.counters();
         counters.ranges.inc_by(count);
@@ -153,14 +158,28 @@ impl Keys {
         self.member.admit(who, |reader, caller| reader.may_read(caller, key, range_end)).await
     }
 
+    /// The same of a txn.
+    async fn admit_txn(&self, who: &Who, request: &pb::TxnRequest) -> Result<Caller, Status> {
+        self.member.admit(who, |reader, caller| reader.may_txn(caller, request)).await
+    }
+
+    /// The same of a deletion.
+    async fn admit_deletion(
+        &self,
+        who: &Who,
+        request: &pb::DeleteRangeRequest,
+    ) -> Result<Caller, Status> {
+        self.member.admit(who, |reader, caller| reader.may_delete(caller, request)).await
+    }
+
     /// Range.
     pub(super) async fn range(
         &self,
         who: &Who,
         request: pb::RangeRequest,
+        is_small: bool,
     ) -> Result<pb::RangeResponse, Status> {
         let caller = self.begin_range(who, &request).await?;
-        let is_small = self.is_small(&request);
         self.read_range(&caller, request, is_small).await
     }
 
@@ -169,9 +188,9 @@ impl Keys {
         &self,
         who: &Who,
         request: pb::RangeRequest,
+        is_small: bool,
     ) -> Result<Listed, Status> {
         let caller = self.begin_range(who, &request).await?;
-        let is_small = self.is_small(&request);
         if !is_small {
             let (reader, request) = (self.member.reader().clone(), request.clone());
             if let Some(rows) = aside(move || reader.range_rows(&request)).await?? {
@@ -267,8 +286,12 @@ impl Kv for Keys {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let (who, request) = (Who::of(&request), request.into_inner());
-        let share = self.room_for_range(&request, Form::Compressed).await?;
-        Ok(carrying(Keys::range(self, &who, request).await?, share))
+        let is_small = self.is_small(&request);
+        let share = match is_small {
+            true => None,
+            false => self.room_for_range(&who, &request, Form::Compressed).await?,
+        };
+        Ok(carrying(Keys::range(self, &who, request, is_small).await?, share))
     }
 
     async fn put(
@@ -284,7 +307,7 @@ impl Kv for Keys {
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
         let (who, request) = (Who::of(&request), request.into_inner());
-        let share = self.room_for_deletion(&request, Form::Compressed).await?;
+        let share = self.room_for_deletion(&who, &request, Form::Compressed).await?;
         Ok(carrying(Keys::delete_range(self, &who, request).await?, share))
     }
 
@@ -293,7 +316,7 @@ impl Kv for Keys {
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let (who, request) = (Who::of(&request), request.into_inner());
-        let share = self.room_for_txn(&request, Form::Compressed).await?;
+        let share = self.room_for_txn(&who, &request, Form::Compressed).await?;
         Ok(carrying(Keys::txn(self, &who, request).await?, share))
     }
 

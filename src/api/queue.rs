@@ -112,7 +112,7 @@ impl Queue {
 
     /// What a key holds.
     pub(super) async fn get(&self, key: Bytes) -> Result<pb::RangeResponse, Status> {
-        self.keys.range(&self.who, pb::RangeRequest { key, ..Default::default() }).await
+        self.range(pb::RangeRequest { key, ..Default::default() }).await
     }
 
     /// Does something with a key if it is still the one of that creation.
@@ -159,7 +159,12 @@ impl Queue {
             max_create_revision,
             ..Default::default()
         };
-        self.keys.range(&self.who, request).await
+        self.range(request).await
+    }
+
+    async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
+        let is_small = self.keys.is_small(&request);
+        self.keys.range(&self.who, request, is_small).await
     }
 
     /// The prefix ends with a slash, and the byte behind a slash is a zero.

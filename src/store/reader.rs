@@ -309,6 +309,18 @@ impl Reader {
         Ok(self.shared.state.read().check(caller).range(Access::Read, key, end)?)
     }
 
+    /// Whether a caller may delete a range, and see what it held if it asks to.
+    ///
+    /// # Errors
+    /// It may not, or nobody knows (any more) who it is.
+    pub fn may_delete(
+        &self,
+        caller: &Caller,
+        deletion: &pb::DeleteRangeRequest,
+    ) -> Result<(), Rejection> {
+        Ok(self.shared.state.read().check(caller).delete(deletion)?)
+    }
+
     /// Whether a caller may do whatever a txn could come to.
     ///
     /// # Errors

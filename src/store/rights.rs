@@ -183,7 +183,8 @@ impl Check<'_> {
         if put.prev_kv { self.range(Access::Read, &put.key, &Bytes::new()) } else { Ok(()) }
     }
 
-    fn delete(&self, delete: &DeleteRangeRequest) -> Checked {
+    /// Whether the caller may delete a range, and see what it held if it asks to.
+    pub(super) fn delete(&self, delete: &DeleteRangeRequest) -> Checked {
         self.range(Access::Write, &delete.key, &delete.range_end)?;
         if delete.prev_kv {
             self.range(Access::Read, &delete.key, &delete.range_end)?;

@@ -1,8 +1,8 @@
 //! What somebody may do to the client port: nobody else notices, and memory
 //! stays bounded.
 //!
-//! In every test a bystander puts and gets on a connection of its own, and is
-//! answered in time. Errors are those of stock etcd, wherever both answer.
+//! A bystander puts and gets on a connection of its own in every test that has
+//! no accounts, and is answered in time. Errors are those of stock etcd, wherever both answer.
 
 mod budget;
 mod frames;

@@ -26,8 +26,9 @@ use tonic::{Code, Status, Streaming};
 use super::routes::{self, Route};
 use super::{json, requests, socket};
 use crate::api::budget::{Form, Page, Share};
+use crate::api::caller::{self, Who};
 use crate::api::server::Services;
-use crate::api::{caller, connection, status, unary};
+use crate::api::{connection, status, unary};
 
 /// JSON that is larger than its largest message by more than this is refused.
 /// Base64 takes four bytes for three; the rest is for names and numbers.
@@ -90,7 +91,8 @@ impl Gateway {
         body: Body,
     ) -> Result<Body, Status> {
         let message = self.message(route, body).await?;
-        let share = self.room(route, &message).await?;
+        let who = Who::read(metadata.as_ref(), &Extensions::new());
+        let share = self.room(route, &who, &message).await?;
         let open = self.turn().await?;
         let mut client = self.client().await?;
         let request = tonic::Request::from_parts(metadata, Extensions::new(), message);
@@ -105,16 +107,27 @@ impl Gateway {
     }
 
     /// Waits for room for an answer that may be large.
-    async fn room(&self, route: &Route, message: &Bytes) -> Result<Option<Share>, Status> {
+    async fn room(
+        &self,
+        route: &Route,
+        who: &Who,
+        message: &Bytes,
+    ) -> Result<Option<Share>, Status> {
         let keys = &self.0.services.keys;
         let message = message.clone();
         match route.call.path() {
             "/etcdserverpb.KV/Range" => {
-                keys.room_for_range(&unary::decode(message)?, Form::Json).await
+                let request = unary::decode(message)?;
+                match keys.is_small(&request) {
+                    true => Ok(None),
+                    false => keys.room_for_range(who, &request, Form::Json).await,
+                }
             }
-            "/etcdserverpb.KV/Txn" => keys.room_for_txn(&unary::decode(message)?, Form::Json).await,
+            "/etcdserverpb.KV/Txn" => {
+                keys.room_for_txn(who, &unary::decode(message)?, Form::Json).await
+            }
             "/etcdserverpb.KV/DeleteRange" => {
-                keys.room_for_deletion(&unary::decode(message)?, Form::Json).await
+                keys.room_for_deletion(who, &unary::decode(message)?, Form::Json).await
             }
             _ => Ok(None),
         }

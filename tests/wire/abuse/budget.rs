@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use h2::RecvStream;
 use http::HeaderMap;
+use kat::proto::etcdserverpb::auth_client::AuthClient;
 use pb::range_request::{SortOrder, SortTarget};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -188,6 +189,66 @@ fn who_does_not_read_its_list_loses_it_to_those_who_wait() {
         let bytes = fetch(&server, head("/etcdserverpb.KV/Range"), &sorted()).await;
         assert!(bytes > FEWER_KEYS * VALUE_BYTES, "{bytes}");
         assert!(bystander.leave().await > 0);
+        drop(unread);
+    });
+}
+
+/// Makes root and eve, who has no rights, has accounts enforced, and returns the
+/// tokens of both.
+async fn enforce_accounts(server: &Server) -> [HeaderValue; 2] {
+    const NAMES: [&str; 2] = ["root", "eve"];
+    let mut auth = AuthClient::new(channel(server).await);
+    for name in NAMES {
+        let (user, password) = (name.into(), name.into());
+        let request = pb::AuthUserAddRequest { name: user, password, ..Default::default() };
+        auth.user_add(request).await.expect("a user");
+    }
+    auth.role_add(pb::AuthRoleAddRequest { name: "root".into() }).await.expect("a role");
+    let grant = pb::AuthUserGrantRoleRequest { user: "root".into(), role: "root".into() };
+    auth.user_grant_role(grant).await.expect("root has it");
+    auth.auth_enable(pb::AuthEnableRequest {}).await.expect("accounts are enforced");
+    let mut tokens = Vec::new();
+    for name in NAMES {
+        let request = pb::AuthenticateRequest { name: name.into(), password: name.into() };
+        let token = auth.authenticate(request).await.expect("a token").into_inner().token;
+        tokens.push(token.parse().expect("a token is text"));
+    }
+    tokens.try_into().expect("one for each")
+}
+
+#[test]
+fn who_may_not_see_it_does_not_wait_for_it() {
+    block_on(async {
+        let server = Server::kat();
+        fill(&server, KEYS, VALUE_BYTES).await;
+        let [root, eve] = enforce_accounts(&server).await;
+        let with_token = |path: &str, token: &HeaderValue| {
+            let mut request = head(path);
+            request.headers_mut().insert("token", token.clone());
+            request
+        };
+        // Two lists that nobody takes leave no room for a third.
+        let send = raw(&server).await;
+        let mut unread = Vec::new();
+        for _ in 0..2 {
+            let request = with_token("/etcdserverpb.KV/Range", &root);
+            let begun = ask(&send, request, framed(&sorted()));
+            unread.push(timeout(PATIENCE, begun).await.expect("it has its turn"));
+        }
+        let pb::RangeRequest { key, range_end, .. } = everything();
+        let deletion = pb::DeleteRangeRequest { key, range_end, prev_kv: true };
+        let asked = [
+            ("/etcdserverpb.KV/Range", framed(&sorted())),
+            ("/etcdserverpb.KV/Txn", framed(&finding_everything())),
+            ("/etcdserverpb.KV/DeleteRange", framed(&deletion)),
+        ];
+        let other = raw(&server).await;
+        for (path, message) in asked {
+            let end = call(&other, with_token(path, &eve), message.clone()).await;
+            assert_eq!(end, "7 etcdserver: permission denied", "{path}");
+            let end = call(&other, head(path), message).await;
+            assert_eq!(end, "3 etcdserver: user name is empty", "{path}");
+        }
         drop(unread);
     });
 }
