@@ -50,8 +50,8 @@ impl Piece {
     fn push(&mut self, version: Version, row: Bytes) {
         self.bytes += row.len();
         let mut kv = body::decode(row);
-        let previous =
-            if !version.deleted && kv.version == 1 { Previous::None } else { Previous::Unknown };
+        let is_creation = !version.deleted && kv.create_revision == kv.mod_revision;
+        let previous = if is_creation { Previous::None } else { Previous::Unknown };
         if version.deleted {
             kv.mod_revision = version.main;
         }

@@ -369,6 +369,9 @@ impl KeyIndex {
         body: Option<Bytes>,
     ) -> Past {
         let (was_alive, lease) = (self.is_alive(), self.lease());
+        let is_creation = !version.deleted && kv.create_revision == version.main;
+        // What a transaction changes twice had, before it, what it had before the first time.
+        let is_first = self.latest().main < version.main;
         let queues = body.is_some() && !self.queued;
         let old = self.body.take();
         self.push(version);
@@ -378,10 +381,10 @@ impl KeyIndex {
         Past {
             key: None,
             freed: old.as_ref().map_or(0, Bytes::len),
-            previous: match (was_alive, old) {
-                (false, _) => Previous::None,
-                (true, Some(body)) => Previous::Known(body),
-                (true, None) => Previous::Unknown,
+            previous: match old {
+                _ if is_creation => Previous::None,
+                Some(body) if is_first => Previous::Known(body),
+                _ => Previous::Unknown,
             },
             lease,
             flips: was_alive == version.deleted,

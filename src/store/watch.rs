@@ -70,7 +70,7 @@ pub struct Event {
     pub deleted: bool,
     /// The key as it is now.
     pub kv: KeyValue,
-    /// What it held before.
+    /// What it held at the revision before, unless it was created at this one.
     pub previous: Previous,
 }
 

@@ -108,7 +108,11 @@ impl<'a> Write<'a> {
                 response.prev_kvs.extend(bodies.map(body::decode));
             }
             response.deleted += signed(picks.len() as u64);
-            self.delete(picks.into_iter().map(|pick| (pick.key, pick.body)));
+            let begin = self.begin;
+            self.delete(picks.into_iter().map(|pick| {
+                // What this transaction wrote was not there before it.
+                (pick.key, pick.body.filter(|_| pick.version.main <= begin))
+            }));
         }
         response.header = header(self.revision());
         response

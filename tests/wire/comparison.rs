@@ -84,6 +84,7 @@ macro_rules! subjects {
             compactions::crashing_after_a_compaction
             watches::creating_watchers
             watches::seeing_writes_live
+            watches::seeing_a_key_change_twice_at_once
             watches::catching_up
             watches::asking_for_progress
             watches::watching_what_was_compacted

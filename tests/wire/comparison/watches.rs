@@ -2,7 +2,7 @@
 
 use kat::proto::etcdserverpb::kv_client::KvClient;
 use kat::proto::etcdserverpb::watch_create_request::FilterType;
-use kat::proto::etcdserverpb::{PutRequest, WatchCreateRequest};
+use kat::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, WatchCreateRequest};
 
 use super::wire::{Watching, Wire};
 use super::words::{
@@ -115,6 +115,34 @@ pub(super) async fn seeing_writes_live(wire: &mut Wire) {
     wire.hear(&mut watching, 1).await;
     wire.put(put("z", "1")).await;
     wire.hear(&mut watching, put_heard - 1).await;
+}
+
+/// A txn may put a key and then delete it, in two txns within. What was before is
+/// then what was before both.
+pub(super) async fn seeing_a_key_change_twice_at_once(wire: &mut Wire) {
+    let inner = |op| txn([], [op], []).op();
+    let twice = |key| {
+        let deletion = DeleteRangeRequest { prev_kv: true, ..delete(key) };
+        txn([], [inner(put(key, "2").op()), inner(deletion.op())], [])
+    };
+    wire.put(put("a", "1")).await;
+    let mut watching = wire.watching();
+    for request in observers() {
+        start(wire, &mut watching, request).await;
+    }
+    for key in ["a", "new"] {
+        wire.txn(twice(key)).await;
+        wire.hear(&mut watching, 4).await;
+    }
+    let mut later = wire.watching();
+    for request in observers() {
+        let past = WatchCreateRequest { start_revision: 2, ..request };
+        let is_deaf = past.filters.len() == 2;
+        start(wire, &mut later, past).await;
+        if !is_deaf {
+            wire.hear(&mut later, 1).await;
+        }
+    }
 }
 
 pub(super) async fn catching_up(wire: &mut Wire) {
