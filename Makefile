@@ -29,10 +29,14 @@ run: deps
 	@echo '==> starting a node; Ctrl-C stops it'
 	exec '$(TARGET)/release/kat-agent' init --config examples/cluster.kat
 
+# Most tests wait for processes most of the time, so that there is room for more
+# at once than there are cores.
+TEST_THREADS := 6
+
 # The stock programs first: a missing Go should not be found after RocksDB.
 test: deps peers clients lint
 	@echo '==> tests: house rules, scripts, simulation, real processes'
-	cargo test --release
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --release
 	@sed 's/^/SKIPPED: /' '$(CLIENTS)/skipped' >&2
 	@echo '==> all tests passed'
 
