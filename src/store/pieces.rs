@@ -1,11 +1,12 @@
 //! RangeStream: a range in pieces, read at one revision.
 //!
 //! Nobody waits for whoever is slow to take them: a compaction of the revision
-//! ends the stream, as in etcd. Keys come in their natural order. With a sort
-//! target but no order, etcd sorts each piece by itself, and goes on behind the
-//! key that comes out last; so do we, with pieces of the same size, although only
-//! ranges that fit into the first piece are sorted by it. (etcd:
-//! server/etcdserver/v3_server.go.)
+//! ends the stream, as in etcd. Pieces have as many keys as etcd's: ten at first,
+//! and then what the size of the piece before tells; a piece of ours ends earlier
+//! only where it would cost too much memory. Keys come in their natural order.
+//! With a sort target but no order, etcd sorts each piece by itself, and goes on
+//! behind the key that comes out last; so do we, although only ranges that fit
+//! into the first piece are sorted by it. (etcd: server/etcdserver/v3_server.go.)
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use super::watch::KeyRange;
 use crate::proto::etcdserverpb::{RangeRequest, RangeResponse};
 use crate::proto::mvccpb::KeyValue;
 
-/// Keys in the first piece of those that are sorted.
-const SORTED_STEP: i64 = 10;
+/// Keys in the first piece.
+const FIRST_KEYS: i64 = 10;
 
 /// The pieces of a range.
 pub struct RangeStream {
@@ -86,6 +87,8 @@ struct InOrder {
     rest: VecDeque<Pick>,
     /// Keys that may still be sent; `None` is no limit.
     left: Option<usize>,
+    /// Keys in the next piece; a negative number is no limit, as in the request.
+    keys: i64,
     bytes_target: usize,
     /// Keys fetched at once.
     step: usize,
@@ -107,6 +110,7 @@ impl InOrder {
             cursor: Cursor::new(&range, wants),
             rest: VecDeque::new(),
             left: if request.count_only { Some(0) } else { left },
+            keys: FIRST_KEYS.min(if request.limit == 0 { i64::MAX } else { request.limit }),
             bytes_target,
             step: 1,
             count,
@@ -127,14 +131,15 @@ impl InOrder {
     }
 
     fn next_kvs(&mut self, source: Source<'_>) -> Vec<KeyValue> {
-        let mut kvs = Vec::new();
+        let mut piece = RangeResponse::default();
         let mut bytes = 0;
-        while bytes < self.bytes_target.max(1) && self.left != Some(0) {
+        let keys = usize::try_from(self.keys).unwrap_or(usize::MAX);
+        let keys = keys.min(self.left.unwrap_or(usize::MAX));
+        while piece.kvs.len() < keys && bytes <= self.bytes_target.saturating_mul(2) {
             if self.rest.is_empty() {
                 self.rest.extend(self.cursor.slice(source, SLICE_KEYS_MAX));
             }
-            let left = self.left.unwrap_or(usize::MAX);
-            let count = self.rest.len().min(left).min(self.step);
+            let count = self.rest.len().min(keys - piece.kvs.len()).min(self.step);
             if count == 0 {
                 break;
             }
@@ -143,10 +148,21 @@ impl InOrder {
             let size = next.iter().map(|kv| kv.key.len() + kv.value.len()).sum::<usize>();
             self.step = pace(self.step, size, self.bytes_target);
             bytes += size;
-            kvs.extend(next);
-            self.left = self.left.map(|left| left - count);
+            piece.kvs.extend(next);
         }
-        kvs
+        self.left = self.left.map(|left| left - piece.kvs.len());
+        self.keys = next_keys(self.keys, piece.encoded_len(), self.bytes_target);
+        piece.kvs
+    }
+}
+
+/// How many keys the next piece has: twice or half as many, if the last one took
+/// far too little or too much.
+fn next_keys(keys: i64, bytes: usize, target: usize) -> i64 {
+    match keys {
+        keys if bytes < target / 2 => keys.saturating_mul(2),
+        keys if bytes > target.saturating_mul(2) => (keys / 2).max(1),
+        keys => keys,
     }
 }
 
@@ -173,7 +189,7 @@ impl Sorted {
     fn new(request: &RangeRequest, bytes_target: usize) -> Sorted {
         // etcd takes a negative limit for a limit, too, and finds it never reached.
         let left = if request.limit == 0 { i64::MAX } else { request.limit };
-        let request = RangeRequest { limit: SORTED_STEP.min(left), ..request.clone() };
+        let request = RangeRequest { limit: FIRST_KEYS.min(left), ..request.clone() };
         Sorted { request, left, sent: 0, bytes_target }
     }
 
@@ -192,12 +208,8 @@ impl Sorted {
             let count = self.sent + if piece.more { rest() } else { 0 };
             return Ok((piece.kvs, Some(End { more: piece.more, count })));
         }
-        let limit = match self.request.limit {
-            limit if bytes < self.bytes_target / 2 => limit.saturating_mul(2),
-            limit if bytes > self.bytes_target.saturating_mul(2) => limit / 2,
-            limit => limit,
-        };
-        self.request.limit = limit.max(1).min(self.left);
+        let keys = next_keys(self.request.limit, bytes, self.bytes_target);
+        self.request.limit = keys.min(self.left);
         Ok((piece.kvs, None))
     }
 }

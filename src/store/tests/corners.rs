@@ -262,23 +262,23 @@ fn a_purge_waits_for_those_who_still_look() {
 #[test]
 fn a_stream_of_what_is_compacted_ends_and_holds_nobody_up() {
     let mut fixture = Fixture::new(&Options::default());
-    for key in ["a", "b", "c"] {
+    for key in ["a", "b", "c", "d", "e"] {
         fixture.one(put(key, "1")).unwrap();
     }
     let reader = fixture.store.reader();
     let mut stream = reader.range_stream(&everything(), 1).unwrap();
     let first = stream.next_piece().unwrap().unwrap();
-    assert_eq!((first.header, first.kvs.len()), (None, 1));
-    fixture.one(compact(4)).unwrap();
+    assert_eq!((first.header, first.kvs.len()), (None, 2));
+    fixture.one(compact(6)).unwrap();
     assert!(!fixture.store.purge());
-    assert_eq!(reader.purged_revision(), 4);
+    assert_eq!(reader.purged_revision(), 6);
     // At its revision, a compaction does no harm.
-    assert_eq!(stream.next_piece().unwrap().unwrap().kvs[0].key, "b");
+    assert_eq!(stream.next_piece().unwrap().unwrap().kvs[0].key, "c");
     fixture.one(put("a", "2")).unwrap();
-    fixture.one(compact(5)).unwrap();
+    fixture.one(compact(7)).unwrap();
     assert!(!fixture.store.purge());
-    assert_eq!(reader.purged_revision(), 5);
-    assert_eq!(stream.next_piece(), Err(Rejection::Compacted { oldest: 5 }));
+    assert_eq!(reader.purged_revision(), 7);
+    assert_eq!(stream.next_piece(), Err(Rejection::Compacted { oldest: 7 }));
 }
 
 #[test]

@@ -318,15 +318,20 @@ impl Wire {
             Err(status) => return self.refuse(asked, &status),
         };
         let mut whole = pb::RangeResponse::default();
+        let mut lengths = Vec::new();
         loop {
             match stream.message().await {
                 Ok(Some(piece)) => {
                     let piece = piece.range_response.expect("a piece of a range");
+                    lengths.push(piece.kvs.len());
                     whole.kvs.extend(piece.kvs);
                     (whole.header, whole.more, whole.count) =
                         (piece.header, piece.more, piece.count);
                 }
-                Ok(None) => return drop(self.note(asked, Ok(Response::new(whole)))),
+                Ok(None) => {
+                    self.write("keys in its pieces", format!("{lengths:?}"));
+                    return drop(self.note(asked, Ok(Response::new(whole))));
+                }
                 Err(status) => return self.refuse(asked, &status),
             }
         }
