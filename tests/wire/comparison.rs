@@ -91,6 +91,7 @@ macro_rules! subjects {
             watches::saying_nothing
             watches::falling_silent
             watches::fragmenting
+            watches::catching_up_on_much
             leases::granting
             leases::attaching_keys
             leases::keeping_alive

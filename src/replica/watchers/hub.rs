@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::batch::Room;
 use super::index::{Index, Seat};
 use super::mailbox::Mailbox;
 use super::stream::{WatchOptions, WatchStream};
@@ -25,6 +26,7 @@ pub struct Watchers {
     alive: AtomicU64,
     told: AtomicU64,
     last_number: AtomicU64,
+    room: Room,
     inner: Mutex<Inner>,
 }
 
@@ -57,6 +59,7 @@ impl Watchers {
             alive: AtomicU64::new(0),
             told: AtomicU64::new(0),
             last_number: AtomicU64::new(0),
+            room: Room::default(),
             inner: Mutex::default(),
         })
     }
@@ -134,6 +137,11 @@ impl Watchers {
     /// The store.
     pub(super) fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Where large batches of all streams have room.
+    pub(super) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Everything at or below lies in the mailboxes by now.

@@ -24,6 +24,7 @@
 //!   what a progress response speaks of has been said before it.
 //! - The hub's lock is never held while anybody reads history or waits.
 
+mod batch;
 mod fragments;
 mod hub;
 mod index;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::{Batch, FREE_BYTES, Share};
 use super::fragments;
 use super::hub::Watchers;
 use super::index::Seat;
@@ -21,13 +22,10 @@ use crate::proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse
 use crate::proto::mvccpb::Event;
 use crate::store::KeyRange;
 
-/// What one step reads from history: a few milliseconds of work, and about what
-/// a response of a watcher that catches up holds.
-const HISTORY_BYTES: usize = 512 << 10;
+/// What one step reads from history: a few milliseconds of work.
+const HISTORY_BYTES: usize = FREE_BYTES;
 /// Notes that are worked off between two such steps, if there are as many.
 const NOTES_PER_READ: usize = 64;
-/// The revisions in one response of a watcher that catches up, as in etcd.
-const HISTORY_REVISIONS_MAX: usize = 1000;
 
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
@@ -58,6 +56,8 @@ pub struct WatchStream {
     next_id: i64,
     /// What is to be said next.
     responses: VecDeque<WatchResponse>,
+    /// The room that they and the last one take.
+    share: Share,
     /// Notes that were taken from the mailbox.
     notes: VecDeque<Note>,
     /// Watchers that read history, in turn.
@@ -93,6 +93,7 @@ impl WatchStream {
             ids: BTreeMap::new(),
             next_id: 0,
             responses: VecDeque::new(),
+            share: Share::default(),
             notes: VecDeque::new(),
             behind: VecDeque::new(),
             patience: NOTES_PER_READ,
@@ -134,6 +135,8 @@ impl WatchStream {
             if let Some(response) = self.responses.pop_front() {
                 return Some(response);
             }
+            // Whoever asks for more has sent the last one.
+            self.share = Share::default();
             match self.step() {
                 Step::Done => {}
                 Step::Read => tokio::task::yield_now().await,
@@ -325,7 +328,8 @@ impl WatchStream {
         }
     }
 
-    /// Reads a slice of history for a watcher, and seats it at the end.
+    /// Reads a slice of history for a watcher, and seats it at the end. Whoever has
+    /// begun a batch ends it first: a stream has no more than one.
     fn catch_up(&mut self, number: u64) {
         let current = self.current();
         if !self.read(number, current) {
@@ -333,7 +337,10 @@ impl WatchStream {
         }
         let watcher = self.watchers.get(&number).expect("it has just read");
         if watcher.next <= current {
-            return self.behind.push_back(number);
+            return match watcher.batch.is_empty() {
+                true => self.behind.push_back(number),
+                false => self.behind.push_front(number),
+            };
         }
         // Whatever was published while it read lies between: a handful.
         let published = self.hub.enter(&watcher.range, self.seat_of(number, watcher)).published;
@@ -344,6 +351,7 @@ impl WatchStream {
                 return;
             }
         }
+        self.tell_batch(number);
     }
 
     /// Reads one slice of history up to a revision, if there is any; false if it
@@ -359,21 +367,33 @@ impl WatchStream {
             return false;
         };
         assert!(history.next > watcher.next, "history must go on");
-        // Behind every event that was read.
-        let current = self.current();
-        for changes in history.changes.chunks(HISTORY_REVISIONS_MAX) {
+        for changes in history.changes {
+            let watcher = self.watchers.get_mut(&number).expect("it has just read");
             let mut events = Vec::new();
-            for changes in changes {
-                self.watchers[&number].collect(changes, self.hub.reader(), &mut events);
+            watcher.collect(&changes, self.hub.reader(), &mut events);
+            watcher.batch.add(events);
+            if watcher.batch.is_full() {
+                self.tell_batch(number);
             }
-            self.say(number, current, events);
         }
         let watcher = self.watchers.get_mut(&number).expect("it has just read");
         watcher.next = history.next;
+        if !watcher.batch.may_grow(self.hub.room()) {
+            self.tell_batch(number);
+        }
         true
     }
 
+    /// Says what was read for a watcher, with a revision behind all of it.
+    fn tell_batch(&mut self, number: u64) {
+        let watcher = self.watchers.get_mut(&number).expect("it has just read");
+        let Batch { events, share, .. } = std::mem::take(&mut watcher.batch);
+        self.share.merge(share);
+        self.say(number, self.current(), events);
+    }
+
     fn end_compacted(&mut self, number: u64, compacted: Revision) {
+        self.tell_batch(number);
         let watcher = self.watchers.get_mut(&number).expect("it has just read");
         if watcher.state == State::Synced {
             self.hub.leave(&watcher.range, number);

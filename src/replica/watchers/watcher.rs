@@ -2,6 +2,7 @@
 
 use prost::Message;
 
+use super::batch::Batch;
 use super::index::Kinds;
 use crate::ids::Revision;
 use crate::proto::etcdserverpb::watch_create_request::FilterType;
@@ -26,7 +27,8 @@ pub(super) enum State {
 
 /// One watcher of a stream.
 ///
-/// - Everything below `next` that it wants was said; nothing from there on.
+/// - Everything below `next` that it wants was said, or lies in its batch; nothing
+///   from there on.
 #[derive(Debug)]
 pub(super) struct Watcher {
     /// Its name on the stream.
@@ -47,6 +49,8 @@ pub(super) struct Watcher {
     pub(super) notify: bool,
     /// Whether no event went out since the last round of progress.
     pub(super) quiet: bool,
+    /// What was read of history, and not said yet; it ends below `next`.
+    pub(super) batch: Batch,
     prev_kv: bool,
 }
 
@@ -63,6 +67,7 @@ impl Watcher {
             fragment: request.fragment,
             notify: request.progress_notify,
             quiet: true,
+            batch: Batch::default(),
             prev_kv: request.prev_kv,
         }
     }

@@ -287,6 +287,48 @@ pub(super) async fn fragmenting(wire: &mut Wire) {
     wire.hear(&mut late, 2).await;
 }
 
+/// History that no single read of ours brings: large values, and many rows. Who
+/// takes one response of it gets as much as from etcd.
+pub(super) async fn catching_up_on_much(wire: &mut Wire) {
+    let mut client = KvClient::new(wire.channel());
+    for number in 0..10 {
+        let (key, value) = (format!("big/{number}").into(), vec![b'x'; 1 << 20].into());
+        let answer = client.put(PutRequest { key, value, ..put("", "") }).await;
+        wire.note(format!("big {number}"), answer);
+    }
+    for round in 0..50 {
+        let write = |key: String| PutRequest { key: key.into(), ..put("", "1") }.op();
+        let row = |number: usize| write(format!("row/{round:02}/{number:03}"));
+        let many: [_; 120] = std::array::from_fn(row);
+        let answer = client.txn(txn([], many, [])).await;
+        wire.note(format!("round {round}"), answer);
+        wire.put(put("big/9", "1")).await;
+    }
+    for (key, end, fragment, prev_kv, all) in [
+        ("big/", "big0", false, false, 60),
+        ("big/", "big0", true, false, 60),
+        ("big/9", "", false, true, 51),
+        ("row/", "row0", false, false, 6000),
+        ("row/31/", "row/310", false, false, 120),
+        ("big/", ON, false, true, 6060),
+    ] {
+        let past = WatchCreateRequest { start_revision: 2, fragment, prev_kv, ..watch(key, end) };
+        let mut watching = wire.watching();
+        watching.send(create(past)).await;
+        let mut shapes = Vec::new();
+        let mut events = 0;
+        while events < all {
+            let response = watching.next().await.expect("a response").expect("no end");
+            events += response.events.len();
+            shapes.push((response.created, response.events.len(), response.fragment));
+        }
+        wire.write(
+            format!("the past of {key} {end:?} {fragment} {prev_kv}"),
+            format!("{shapes:?}"),
+        );
+    }
+}
+
 /// Told every 300 ms, to those who want it.
 pub(super) async fn hearing_progress(wire: &mut Wire) {
     wire.put(put("a", "1")).await;
