@@ -135,6 +135,11 @@ impl Applier {
             // Who leads since this term may now keep the clock of leases.
             shared.inbox.nudge();
         }
+        if !applied.changes.is_empty() {
+            // Before the writer is answered: clients stop to watch once it is, and
+            // expect to have heard of it, though nobody promised.
+            shared.watchers.publish(applied.changes, Revision(shared.reader.revision()));
+        }
         if !applied.answers.is_empty() {
             let ours = applied.answers.into_iter().filter(|answer| self.is_ours(answer));
             shared.pending.complete(
@@ -142,9 +147,6 @@ impl Applier {
                     (id.count, outcome.map_err(Failure::Rejected))
                 }),
             );
-        }
-        if !applied.changes.is_empty() {
-            shared.watchers.publish(applied.changes, Revision(shared.reader.revision()));
         }
     }
 

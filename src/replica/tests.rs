@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -213,6 +214,27 @@ async fn a_disk_that_stands_still_holds_up_neither_reads_nor_time() {
     replica.linearize().await.unwrap();
     assert!(replica.standing().is_leader);
     disk.log.open();
+    running.stop();
+}
+
+#[tokio::test]
+async fn watchers_know_before_the_writer() {
+    let disk = Disk::of(1);
+    let running = disk.start();
+    let replica = running.replica();
+    replica.ready().await.unwrap();
+    let (progress_every, fragment_bytes) = (Duration::from_secs(600), 1 << 20);
+    let mut stream = replica.watch(WatchOptions { progress_every, fragment_bytes });
+    let create = pb::WatchCreateRequest { key: "a".into(), ..pb::WatchCreateRequest::default() };
+    let create = pb::watch_request::RequestUnion::CreateRequest(create);
+    stream.request(pb::WatchRequest { request_union: Some(create) });
+    assert!(stream.next().await.unwrap().created);
+    for at in 0..500 {
+        propose(&replica, put("a", at)).await.unwrap();
+        // There is nothing left to wait for.
+        let told = stream.next().now_or_never().flatten();
+        assert_eq!(told.map(|told| told.events.len()), Some(1), "write {at}");
+    }
     running.stop();
 }
 
