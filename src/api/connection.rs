@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use super::authority::Lenient;
 use super::front::Front;
 use super::listener::Serves;
 use super::server::{Options, Services};
@@ -123,7 +124,7 @@ where
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(request).await) }
     });
-    let io = TokioIo::new(io);
+    let io = TokioIo::new(Lenient::new(io));
     match serves {
         Serves::Grpc => {
             let protocol = services.protocol.clone().http2_only();

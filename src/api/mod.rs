@@ -2,7 +2,8 @@
 //!
 //! A connection comes in at a `listener.rs`, is asked who it is where TLS is
 //! spoken (`entrance.rs`, `tls/`), and ends up in [`Api`] (`server.rs`), which
-//! tells HTTP/1.1 from HTTP/2 by its first bytes. What is HTTP/1.1 goes to
+//! tells HTTP/1.1 from HTTP/2 by its first bytes; by which name it asks for us is
+//! its own affair (`authority.rs`, `hpack.rs`). What is HTTP/1.1 goes to
 //! `http.rs`, if it may (`visitors.rs`), which hands JSON on to the `gateway`, a
 //! client of the rest; its body is read to the end in any case (`drain.rs`). What is
 //! HTTP/2 is gRPC, and passes the front desk (`front.rs`): which call is it,
@@ -20,6 +21,7 @@
 //! - Nothing here decides what a request does to the data: that is the store's.
 
 mod auth;
+mod authority;
 mod budget;
 mod caller;
 mod calls;
@@ -34,6 +36,7 @@ mod front;
 pub mod fuzz;
 mod gateway;
 mod health;
+mod hpack;
 mod http;
 mod jwt;
 mod kv;

@@ -139,6 +139,7 @@ macro_rules! subjects {
             recipes::campaigning
             recipes::giving_up
             connections::being_called_anything
+            connections::being_called_what_is_no_name
             connections::wanting_a_leader
             connections::packing_messages
             gateway::keeping_keys
