@@ -177,9 +177,12 @@ async fn health(State(member): Here, method: Method, uri: Uri) -> Response {
 
 async fn sickness(member: &Member, query: &Query<'_>) -> Option<String> {
     let alarms = member.reader().alarms();
-    let raised = alarms.iter().find_map(|alarm| match alarm.alarm() {
-        pb::AlarmType::None => None,
-        kind => Some(kind.as_str_name()).filter(|name| !query.has("exclude", name)),
+    let raised = alarms.iter().find_map(|alarm| {
+        let kind = pb::AlarmType::try_from(alarm.alarm).ok();
+        let name = kind.map_or(alarm.alarm.to_string(), |kind| kind.as_str_name().to_owned());
+        // What has no name is left out by its number, and not told by it.
+        let told = if kind.is_some() { name.clone() } else { "UNKNOWN".to_owned() };
+        (!query.has("exclude", &name)).then_some(told)
     });
     if let Some(alarm) = raised {
         return Some(format!("ALARM {alarm}"));

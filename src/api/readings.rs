@@ -5,6 +5,7 @@ use prometheus::core::Collector;
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 use super::member::{Member, VERSION};
+use crate::proto::etcdserverpb::AlarmType;
 use crate::replica::Counters;
 
 /// All of it.
@@ -147,9 +148,10 @@ fn contents(member: &Member) -> Vec<MetricFamily> {
     let (watchers, streams) = member.replica.watchers();
     let (behind, waiting) = member.replica.watchers_lag();
     let alarms = reader.alarms().into_iter().map(|alarm| {
+        let kind = AlarmType::try_from(alarm.alarm);
         let labels = [
             ("server_id", format!("{:x}", alarm.member_id)),
-            ("alarm_type", { alarm.alarm().as_str_name().to_owned() }),
+            ("alarm_type", kind.map_or(alarm.alarm.to_string(), |kind| kind.as_str_name().into())),
         ];
         metric(&labels, 1_u64)
     });

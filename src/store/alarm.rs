@@ -13,29 +13,31 @@ use crate::proto::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType};
 #[derive(Default)]
 pub(super) struct Alarms(BTreeSet<Alarm>);
 
-/// The worse comes first.
+/// What is wrong, by its number on the wire: one that nobody knows is kept, too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Corrupt,
-    NoSpace,
+struct Kind {
+    rank: u8,
+    number: i32,
 }
 
 type Alarm = (Kind, u64);
 
-impl Kind {
-    fn of(alarm: AlarmType) -> Option<Kind> {
-        match alarm {
-            AlarmType::None => None,
-            AlarmType::Nospace => Some(Kind::NoSpace),
-            AlarmType::Corrupt => Some(Kind::Corrupt),
-        }
-    }
+/// In front of a row whose type is no single byte.
+const OTHER: u8 = 0;
 
-    fn alarm(self) -> AlarmType {
-        match self {
-            Kind::Corrupt => AlarmType::Corrupt,
-            Kind::NoSpace => AlarmType::Nospace,
-        }
+impl Kind {
+    const CORRUPT: Kind = Kind::of(AlarmType::Corrupt as i32);
+    const NO_SPACE: Kind = Kind::of(AlarmType::Nospace as i32);
+    const NONE: Kind = Kind::of(AlarmType::None as i32);
+
+    /// The worse comes first.
+    const fn of(number: i32) -> Kind {
+        let rank = match number {
+            2 => 0,
+            1 => 1,
+            _ => 2,
+        };
+        Kind { rank, number }
     }
 }
 
@@ -43,8 +45,14 @@ impl Alarms {
     /// Takes a row.
     pub(super) fn load(&mut self, key: &[u8]) -> Result<(), Damaged> {
         let read = || {
-            let (kind, member) = key.split_first()?;
-            let kind = Kind::of(AlarmType::try_from(i32::from(*kind)).ok()?)?;
+            let (kind, rest) = key.split_first()?;
+            let (kind, member) = match *kind {
+                OTHER => {
+                    let (number, member) = rest.split_first_chunk()?;
+                    (Kind::of(i32::from_be_bytes(*number)), member)
+                }
+                known => (Kind::of(i32::from(known)), rest),
+            };
             Some((kind, u64::from_be_bytes(member.try_into().ok()?)))
         };
         self.0.insert(read().ok_or_else(|| Damaged(format!("bad row of an alarm: {key:?}")))?);
@@ -58,12 +66,12 @@ impl Alarms {
 
     /// Whether writes of any kind are refused.
     pub(super) fn is_corrupt(&self) -> bool {
-        self.0.iter().any(|(kind, _)| *kind == Kind::Corrupt)
+        self.0.iter().any(|(kind, _)| *kind == Kind::CORRUPT)
     }
 
     /// Whether writes that take space are refused.
     pub(super) fn is_full(&self) -> bool {
-        self.0.iter().any(|(kind, _)| *kind == Kind::NoSpace)
+        self.0.iter().any(|(kind, _)| *kind == Kind::NO_SPACE)
     }
 
     /// Lists, raises, clears: the alarms that the answer names, and whether
@@ -74,11 +82,11 @@ impl Alarms {
         batch: &mut Batch,
     ) -> Result<(Vec<AlarmMember>, bool), Rejection> {
         let action = AlarmAction::try_from(request.action).or(Err(Rejection::Malformed))?;
-        let kind = AlarmType::try_from(request.alarm).or(Err(Rejection::Malformed))?;
-        let Some(kind) = Kind::of(kind) else {
+        let kind = Kind::of(request.alarm);
+        if kind == Kind::NONE {
             let all = if action == AlarmAction::Get { self.all() } else { Vec::new() };
             return Ok((all, false));
-        };
+        }
         let alarm = (kind, request.member_id);
         Ok(match action {
             AlarmAction::Get => {
@@ -99,15 +107,14 @@ impl Alarms {
 }
 
 fn member((kind, member_id): Alarm) -> AlarmMember {
-    AlarmMember { member_id, alarm: kind.alarm().into() }
+    AlarmMember { member_id, alarm: kind.number }
 }
 
-fn key((kind, member): Alarm) -> [u8; 9] {
-    let mut key = [0; 9];
-    key[0] = match kind {
-        Kind::NoSpace => 1,
-        Kind::Corrupt => 2,
+fn key((kind, member): Alarm) -> Vec<u8> {
+    let head = match kind {
+        Kind::NO_SPACE => vec![1],
+        Kind::CORRUPT => vec![2],
+        Kind { number, .. } => [&[OTHER][..], &number.to_be_bytes()].concat(),
     };
-    key[1..].copy_from_slice(&member.to_be_bytes());
-    key
+    [head, member.to_be_bytes().to_vec()].concat()
 }

@@ -12,6 +12,7 @@
 //! members    id (8 BE)                        etcdserverpb.Member
 //!            id (8 BE) · 'r'                  empty: it was removed
 //! alarms     type (1) · member (8 BE)         empty
+//!            0 · type (4 BE) · member (8 BE)  empty: a type that nobody knows
 //! meta       format                           1 (4 BE)
 //!            cluster                          cluster id (8 BE)
 //!            applied                          index (8 BE) · term (8 BE)

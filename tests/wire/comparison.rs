@@ -99,6 +99,7 @@ macro_rules! subjects {
             leases::outliving_a_crash
             maintenance::asking_for_status
             maintenance::raising_alarms
+            maintenance::raising_alarms_that_nobody_knows
             maintenance::moving_leadership
             maintenance::taking_a_snapshot
             maintenance::downgrading

@@ -17,7 +17,7 @@ const TABLES: [(&str, usize); 18] = [
     ("Leases", 11),
     ("Members", 7),
     ("Accounts", 24),
-    ("Maintenance", 14),
+    ("Maintenance", 15),
     ("Locks and elections", 11),
     ("Errors", 4),
     ("HTTP", 19),

@@ -174,7 +174,6 @@ fn what_nobody_should_have_proposed_is_refused() {
         Request::Txn(txn(vec![writes.clone(), Op::RequestRange(sorted)])),
         Request::Txn(txn(vec![writes, Op::RequestPut(put_request("", "1"))])),
         put("", "1"),
-        Request::Alarm(pb::AlarmRequest { action: 1, member_id: 1, alarm: 9 }),
         Request::Alarm(pb::AlarmRequest { action: 9, member_id: 1, alarm: 1 }),
         Request::LeaseGrant(pb::LeaseGrantRequest { ttl: i64::MIN, id: 1 }),
     ];
@@ -185,6 +184,29 @@ fn what_nobody_should_have_proposed_is_refused() {
     assert_eq!((reader.revision(), reader.keys_total()), (1, 0));
     let sorted = pb::RangeRequest { sort_target: 7, ..everything() };
     assert_eq!(reader.range(&sorted), Err(Rejection::Malformed));
+}
+
+#[test]
+fn alarms_that_nobody_knows_are_kept_and_stop_nothing() {
+    let mut fixture = Fixture::new(&Options::default());
+    let raised = [(2, 7), (1, 7), (-3, 6), (4, 5), (256, 5)];
+    for (alarm, member_id) in raised.into_iter().rev() {
+        let request = pb::AlarmRequest { action: 1, member_id, alarm };
+        fixture.one(Request::Alarm(request)).unwrap();
+    }
+    let told = |store: &Store| {
+        let alarms = store.reader().alarms().into_iter();
+        alarms.map(|alarm| (alarm.alarm, alarm.member_id)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&fixture.store), raised);
+    let reopened = Store::open(fixture.engine.clone(), &Options::default()).unwrap();
+    assert_eq!(told(&reopened), raised);
+    for (alarm, member_id) in &raised[..2] {
+        let request = pb::AlarmRequest { action: 2, member_id: *member_id, alarm: *alarm };
+        fixture.one(Request::Alarm(request)).unwrap();
+    }
+    fixture.one(put("a", "1")).unwrap();
+    assert_eq!(told(&fixture.store), raised[2..]);
 }
 
 #[test]

@@ -151,6 +151,38 @@ pub(super) async fn exceeding_the_quota(wire: &mut Wire) {
     wire.range(all()).await;
 }
 
+/// A type of alarm that nobody knows is raised like any other, and means nothing.
+pub(super) async fn raising_alarms_that_nobody_knows(wire: &mut Wire) {
+    let sick = |wire: &mut Wire| {
+        for path in ["/health", "/health?exclude=UNKNOWN", "/health?exclude=9", "/readyz", "/livez"]
+        {
+            let answer = wire.server.http_get(path).unwrap_or_default();
+            let status = answer.lines().next().unwrap_or_default().to_owned();
+            wire.write(format!("GET {path}"), format!("{status} {}", body(&answer)));
+        }
+    };
+    for alarm in [9, -1, i32::MAX, i32::MIN] {
+        let request = |action: AlarmAction, member_id| AlarmRequest {
+            action: action.into(),
+            member_id,
+            alarm,
+        };
+        wire.alarm(request(AlarmAction::Get, 0)).await;
+        wire.alarm(request(AlarmAction::Deactivate, 7)).await;
+        wire.alarm(request(AlarmAction::Activate, 7)).await;
+        wire.alarm(request(AlarmAction::Activate, 8)).await;
+        wire.alarm(AlarmRequest::default()).await;
+        wire.status(Default::default()).await;
+        wire.put(put("a", "1")).await;
+        sick(wire);
+        wire.crash();
+        wire.alarm(request(AlarmAction::Get, 0)).await;
+        wire.alarm(request(AlarmAction::Deactivate, 8)).await;
+        wire.alarm(request(AlarmAction::Deactivate, 7)).await;
+        sick(wire);
+    }
+}
+
 pub(super) async fn moving_leadership(wire: &mut Wire) {
     let own = wire.member_id().await;
     for target_id in [own, 0, 7] {
