@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 
+use super::peer_url;
 use super::ranges::Ranges;
 use super::status::{self, Refusal};
 use crate::proto::etcdserverpb as pb;
@@ -67,26 +68,13 @@ pub(super) fn txn(request: &pb::TxnRequest, ops_max: usize) -> Checked {
     Ok(())
 }
 
-/// URLs under which members reach one another.
-pub(super) fn peer_urls(urls: &[String]) -> Checked {
-    let are_good = !urls.is_empty() && urls.iter().all(|url| is_peer_url(url));
-    if are_good { Ok(()) } else { Err(status::MEMBER_BAD_URLS) }
-}
-
-fn is_peer_url(url: &str) -> bool {
-    let Some((scheme, rest)) = url.split_once("://") else { return false };
-    match scheme {
-        "unix" | "unixs" => !rest.is_empty(),
-        "http" | "https" => match rest.rsplit_once(':') {
-            Some((host, port)) => {
-                let is_numeric = port.parse::<u16>().is_ok();
-                let has_brackets = host.starts_with('[') && host.ends_with(']');
-                is_numeric && !host.contains('/') && (has_brackets || !host.contains(':'))
-            }
-            None => false,
-        },
-        _ => false,
-    }
+/// URLs under which members reach one another, each in the one way to write it,
+/// and in order.
+pub(super) fn peer_urls(urls: &[String]) -> Result<Vec<String>, Refusal> {
+    let urls: Option<Vec<_>> = urls.iter().map(|url| peer_url::canonical(url.trim())).collect();
+    let mut urls = urls.filter(|urls| !urls.is_empty()).ok_or(status::MEMBER_BAD_URLS)?;
+    urls.sort_unstable();
+    Ok(urls)
 }
 
 fn has_key(key: &Bytes) -> Checked {

@@ -94,9 +94,8 @@ impl Cluster for Members {
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
         let who = Who::of(&request);
-        let pb::MemberAddRequest { mut peer_ur_ls, is_learner } = request.into_inner();
-        check::peer_urls(&peer_ur_ls)?;
-        peer_ur_ls.sort_unstable();
+        let pb::MemberAddRequest { peer_ur_ls, is_learner } = request.into_inner();
+        let peer_ur_ls = check::peer_urls(&peer_ur_ls)?;
         self.member.may_administer(&who).await?;
         self.judge(|quorum| quorum.may_add(is_learner))?;
         // Two members with the same URLs are told apart by when they came.

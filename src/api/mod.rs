@@ -50,6 +50,7 @@ mod metrics;
 mod queue;
 mod quorum;
 mod ranges;
+mod peer_url;
 mod readings;
 mod server;
 mod shards;

@@ -128,6 +128,7 @@ macro_rules! subjects {
             accounts_http::showing_tokens_in_headers
             accounts_http::watching_lines_as_somebody
             members::refusing_changes
+            members::writing_urls_in_other_ways
             errors::provoking_them_all
             members::changing_urls
             members::joining_a_learner

@@ -15,7 +15,7 @@ const TABLES: [(&str, usize); 18] = [
     ("Watchers: requests", 9),
     ("Watchers: responses", 15),
     ("Leases", 11),
-    ("Members", 7),
+    ("Members", 8),
     ("Accounts", 24),
     ("Maintenance", 15),
     ("Locks and elections", 11),

@@ -90,6 +90,62 @@ async fn list(wire: &mut Wire, linearizable: bool) {
     wire.note(format!("list, linearizable {linearizable}"), answer);
 }
 
+/// What URLs may be, and that each is told in one way, however it was written.
+pub(super) async fn writing_urls_in_other_ways(wire: &mut Wire) {
+    for urls in [
+        &["HTTP://UPPER:1"][..],
+        &[" http://blanks:1\n"],
+        &["http://port:99999"],
+        &["http://port:"],
+        &["http://port:01"],
+        &["http://port:x"],
+        &["http://:7"],
+        &["http://query:1?"],
+        &["http://query:1?a=b c#d"],
+        &["http://fragment:1#a b"],
+        &["http://fragment:1#%zz"],
+        &["http://user:secret@name:1"],
+        &["http://user:@name:1"],
+        &["http://@name:1"],
+        &["http://user@other@name:1"],
+        &["http://a user@name:1"],
+        &["http://a name:1"],
+        &["http://a|name:1"],
+        &["http://%41:1"],
+        &["http://%zz:1"],
+        &["http://\u{e9}:1"],
+        &["http://%c3%a8:1"],
+        &["http://a\u{7f}name:1"],
+        &["http://two:1:2"],
+        &["http://[::1]:1"],
+        &["http://[::1]"],
+        &["http://[::2]:"],
+        &["http://[::1]x:1"],
+        &["http://[fe80::1%25en%30]:1"],
+        &["http://[fe80::1%en0]:1"],
+        &["http://[name]:1"],
+        &["http://name]:1"],
+        &["http:name:1"],
+        &["http:///name:1"],
+        &["https://slash:1/"],
+        &["unix://"],
+        &["unix:name"],
+        &["unix:/path"],
+        &["unix:///a path"],
+        &["unix:///another%20path"],
+        &["unixs://host/\u{e9}?query#fragment"],
+        &["unix://a name"],
+        &["unix://a:b:c"],
+        &["http://b:1", "HTTP://a:1", "unix://"],
+        &["http://last:1", ""],
+    ] {
+        let learner = add(wire, urls, true).await;
+        if learner != 0 {
+            remove(wire, "the learner", learner).await;
+        }
+    }
+}
+
 pub(super) async fn refusing_changes(wire: &mut Wire) {
     let own = wire.member_id().await;
     list(wire, true).await;
