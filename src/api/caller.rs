@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Extensions;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::form;
 use super::status::{self, Refusal};
 
 /// What a caller shows of who it is, if it shows anything.
@@ -63,6 +64,10 @@ impl Who {
 pub(super) struct Metadata<'a> {
     /// Whether the content type is gRPC's.
     pub(super) is_grpc: bool,
+    /// A content type that is not gRPC's.
+    pub(super) foreign_type: &'a [u8],
+    /// What is wrong with the metadata.
+    pub(super) fault: Option<String>,
     /// `hasleader: true`: the caller rather fails than waits for a raft leader.
     pub(super) wants_leader: bool,
     /// The time that the caller gives the call.
@@ -78,21 +83,35 @@ pub(super) struct Metadata<'a> {
 /// What a caller says of the compressions that it understands.
 pub(super) const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
+/// How the messages of a call are compressed.
+pub(super) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
 impl<'a> Metadata<'a> {
     /// Reads it.
     pub(super) fn read(headers: &'a HeaderMap) -> Metadata<'a> {
         let mut metadata = Metadata::default();
         for (name, value) in headers {
             match name.as_str() {
-                "content-type" => metadata.is_grpc = is_grpc(value.as_bytes()),
-                "grpc-timeout" => metadata.timeout = timeout(value),
-                "grpc-encoding" => metadata.encoding = Some(value.as_bytes()),
+                "content-type" => match subtype(value.as_bytes()) {
+                    Some(_) => metadata.is_grpc = true,
+                    None => metadata.foreign_type = value.as_bytes(),
+                },
+                "grpc-timeout" => match timeout(value) {
+                    Ok(timeout) => metadata.timeout = Some(timeout),
+                    Err(why) => metadata.fault = Some(format!("malformed grpc-timeout: {why}")),
+                },
+                "grpc-encoding" => {
+                    metadata.encoding = Some(value.as_bytes()).filter(|form| !form.is_empty());
+                }
                 "grpc-accept-encoding" => metadata.has_accept_encoding = true,
                 // Of a name that comes more than once, etcd takes the first.
                 "client-api-version" => {
                     metadata.api_version = metadata.api_version.or(Some(value.as_bytes()));
                 }
                 "hasleader" => metadata.wants_leader |= value.as_bytes() == b"true",
+                name if name.ends_with("-bin") => {
+                    metadata.fault = form::binary_fault(name, value).or(metadata.fault);
+                }
                 _ => {}
             }
         }
@@ -116,28 +135,38 @@ impl<'a> Metadata<'a> {
     }
 }
 
-fn is_grpc(content_type: &[u8]) -> bool {
-    content_type
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| rest.first().is_none_or(|byte| b"+;".contains(byte)))
-}
-
-/// Reads a timeout in gRPC's form: up to eight digits and a unit.
-pub(super) fn timeout(value: &HeaderValue) -> Option<Duration> {
-    let (unit, digits) = value.as_bytes().split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let count = digits.iter().fold(0, |count, digit| count * 10 + u64::from(digit - b'0'));
-    match unit {
-        b'H' => Some(Duration::from_secs(count * 3600)),
-        b'M' => Some(Duration::from_secs(count * 60)),
-        b'S' => Some(Duration::from_secs(count)),
-        b'm' => Some(Duration::from_millis(count)),
-        b'u' => Some(Duration::from_micros(count)),
-        b'n' => Some(Duration::from_nanos(count)),
+/// What follows gRPC's content type, if it is that.
+pub(super) fn subtype(content_type: &[u8]) -> Option<&[u8]> {
+    match content_type.strip_prefix(b"application/grpc")? {
+        [] => Some(&[]),
+        [b'+' | b';', rest @ ..] => Some(rest),
         _ => None,
     }
+}
+
+/// Reads a timeout in gRPC's form: up to eight digits and a unit; or tells in
+/// the words of etcd's gRPC library what is wrong with it.
+pub(super) fn timeout(value: &HeaderValue) -> Result<Duration, String> {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let (digits, unit) = match value.as_bytes() {
+        [] | [_] => return Err(format!("transport: timeout string is too short: {text:?}")),
+        [digits @ .., unit] if digits.len() <= 8 => (digits, unit),
+        _ => return Err(format!("transport: timeout string is too long: {text:?}")),
+    };
+    let of: fn(u64) -> Duration = match unit {
+        b'H' => |count| Duration::from_secs(count * 3600),
+        b'M' => |count| Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs,
+        b'm' => Duration::from_millis,
+        b'u' => Duration::from_micros,
+        b'n' => Duration::from_nanos,
+        _ => return Err(format!("transport: timeout unit is not recognized: {text:?}")),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        let digits = String::from_utf8_lossy(digits);
+        return Err(format!("strconv.ParseUint: parsing {digits:?}: invalid syntax"));
+    }
+    Ok(of(digits.iter().fold(0, |count, digit| count * 10 + u64::from(digit - b'0'))))
 }
 
 #[cfg(test)]
@@ -208,18 +237,27 @@ mod tests {
     #[test]
     fn timeouts_have_eight_digits_and_a_unit() {
         let read = |text: &'static str| timeout(&HeaderValue::from_static(text));
-        assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
-        assert_eq!(read("3M"), Some(Duration::from_secs(180)));
-        assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999)));
-        for bad in ["", "S", "1", "1s", "-1S", "123456789S", "1.5S"] {
-            assert_eq!(read(bad), None, "{bad}");
+        assert_eq!(read("2H"), Ok(Duration::from_secs(7200)));
+        assert_eq!(read("3M"), Ok(Duration::from_secs(180)));
+        assert_eq!(read("99999999n"), Ok(Duration::from_nanos(99_999_999)));
+        let bad = [
+            ("S", "transport: timeout string is too short: \"S\""),
+            ("123456789S", "transport: timeout string is too long: \"123456789S\""),
+            ("1s", "transport: timeout unit is not recognized: \"1s\""),
+            ("-1S", "strconv.ParseUint: parsing \"-1\": invalid syntax"),
+        ];
+        for (bad, why) in bad {
+            assert_eq!(read(bad).unwrap_err(), why);
         }
     }
 
     #[test]
     fn content_types_of_grpc_may_name_a_codec() {
-        let good = [&b"application/grpc"[..], b"application/grpc+proto", b"application/grpc;x"];
-        assert!(good.into_iter().all(is_grpc));
-        assert!(![&b"application/json"[..], b"application/grpcx", b""].into_iter().any(is_grpc));
+        assert_eq!(subtype(b"application/grpc"), Some(&b""[..]));
+        assert_eq!(subtype(b"application/grpc+proto"), Some(&b"proto"[..]));
+        assert_eq!(subtype(b"application/grpc;x"), Some(&b"x"[..]));
+        for bad in [&b"application/json"[..], b"application/grpcx", b""] {
+            assert_eq!(subtype(bad), None);
+        }
     }
 }

@@ -19,10 +19,12 @@ use tonic::codegen::Service as _;
 use tonic::{Code, Status};
 
 use super::budget::{self, Form};
-use super::caller::{ACCEPT_ENCODING, CommonName, Metadata, Who};
+use super::caller::{CommonName, Metadata, Who};
 use super::calls::{Call, Direct, Found, Kind, Service};
 use super::connection::Guest;
+use super::form;
 use super::gateway::Gateway;
+use super::intake::Intake;
 use super::kv::Listed;
 use super::listener::Serves;
 use super::member::Member;
@@ -90,11 +92,17 @@ impl Front {
         if let Some(name) = &self.guest.common_name {
             request.extensions_mut().insert(CommonName(Arc::clone(name)));
         }
+        let kind = form::kind(request.headers());
+        form::finish(self.call(request).await, kind)
+    }
+
+    /// Answers a call.
+    async fn call(&self, request: http::Request<Incoming>) -> Answer {
         let metadata = Metadata::read(request.headers());
-        if let Some(refused) = refuse_form(&request, &metadata) {
+        if let Some(refused) = form::refuse(&request, &metadata) {
             return refused;
         }
-        let path = request.uri().path();
+        let path = form::path(&request);
         let call = match self.services.member.metrics.calls.find(path) {
             Found::Call(call) => Arc::clone(call),
             Found::Service => return status::unknown(path, true).into_http(),
@@ -120,7 +128,7 @@ impl Front {
                 }
                 None => {
                     let path = request.uri().path().to_owned();
-                    let request = answer_in_kind(request);
+                    let request = self.take_in(request, Kind::Unary);
                     let service = open.call.service;
                     let work = async {
                         let answer = self.services.call(service, request).await;
@@ -132,7 +140,14 @@ impl Front {
                 }
             };
         }
-        Box::pin(self.stream(open, answer_in_kind(request), wishes)).await
+        let request = self.take_in(request, open.call.kind);
+        Box::pin(self.stream(open, request, wishes)).await
+    }
+
+    /// A request as tonic is to see it.
+    fn take_in(&self, request: http::Request<Incoming>, kind: Kind) -> http::Request<Intake> {
+        let bytes_max = self.services.member.message_bytes_max();
+        form::packed_in_kind(request).map(|body| Intake::new(body, kind, bytes_max))
     }
 
     fn admit(&self, metadata: &Metadata<'_>, kind: Kind) -> Result<(), Refusal> {
@@ -166,7 +181,7 @@ impl Front {
                 Err(_elapsed) => return open.refuse(status::DEADLINE_EXCEEDED),
             },
         };
-        let (answer, code) = self.read(answer);
+        let (answer, code) = self.read(answer, Kind::Unary);
         if open.call.is_timed() {
             open.call.took(asked.began.elapsed(), code);
         }
@@ -174,18 +189,28 @@ impl Front {
         answer
     }
 
-    async fn stream(&self, open: Open, request: http::Request<Incoming>, wishes: Wishes) -> Answer {
+    async fn stream(&self, open: Open, request: http::Request<Intake>, wishes: Wishes) -> Answer {
         if open.call.kind == Kind::ServerStream {
             open.call.received.inc();
         }
-        let answer = self.services.call(open.call.service, request).await;
+        let deadline = wishes.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let call = self.services.call(open.call.service, request);
+        let answer = match deadline {
+            None => call.await,
+            // Somebody may be slow to ask, too.
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), call).await {
+                Ok(answer) => answer,
+                Err(_elapsed) => return open.refuse(status::DEADLINE_EXCEEDED),
+            },
+        };
         if answer.headers().contains_key(GRPC_STATUS) {
-            let (answer, code) = self.read(answer);
+            let (answer, code) = self.read(answer, open.call.kind);
             open.end(code);
             return answer;
         }
         let member = Arc::clone(&self.services.member);
-        let end = Box::pin(end_of_stream(member, self.stop.clone(), wishes));
+        let leader = wishes.wants_leader;
+        let end = Box::pin(end_of_stream(member, self.stop.clone(), deadline, leader));
         answer.map(|body| {
             let streamed = Streamed { body, end: Some(end), open: Some(open) };
             Body::Other(tonic::body::Body::new(streamed))
@@ -194,7 +219,7 @@ impl Front {
 
     /// The code of an answer that carries no stream; the decoder's words become
     /// those of etcd's gRPC library.
-    fn read(&self, answer: Answer) -> (Answer, Code) {
+    fn read(&self, answer: Answer, kind: Kind) -> (Answer, Code) {
         let Some(status) = answer
             .headers()
             .contains_key(GRPC_STATUS)
@@ -204,7 +229,8 @@ impl Front {
             return (answer, Code::Ok);
         };
         let text = status.message().to_owned();
-        let status = status::decoding(status, self.services.member.message_bytes_max());
+        let bytes_max = self.services.member.message_bytes_max();
+        let status = status::decoding(status, kind, bytes_max);
         let code = status.code();
         if status.message() == text { (answer, code) } else { (status.into_http(), code) }
     }
@@ -261,52 +287,21 @@ impl Drop for Open {
     }
 }
 
-/// Requests that are not gRPC's, or compressed in a form that nobody knows.
-fn refuse_form(request: &http::Request<Incoming>, metadata: &Metadata<'_>) -> Option<Answer> {
-    if request.method() != http::Method::POST || !metadata.is_grpc {
-        let mut answer: Answer = if metadata.is_grpc {
-            Status::internal("a call is a POST").into_http()
-        } else {
-            Status::invalid_argument("invalid gRPC request content-type").into_http()
-        };
-        *answer.status_mut() = if metadata.is_grpc {
-            http::StatusCode::METHOD_NOT_ALLOWED
-        } else {
-            http::StatusCode::UNSUPPORTED_MEDIA_TYPE
-        };
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        return Some(answer);
-    }
-    let encoding = metadata.encoding?;
-    if encoding == b"gzip" || encoding == b"identity" {
-        return None;
-    }
-    let encoding = String::from_utf8_lossy(encoding);
-    let text = format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
-    Some(Status::unimplemented(text).into_http())
-}
-
-/// As etcd does: answers are compressed when their requests are.
-fn answer_in_kind(mut request: http::Request<Incoming>) -> http::Request<Incoming> {
-    let metadata = Metadata::read(request.headers());
-    if metadata.is_gzip() {
-        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-    } else if metadata.has_accept_encoding {
-        request.headers_mut().remove(ACCEPT_ENCODING);
-    }
-    request
-}
-
 /// Returns when a stream has to end though neither side ended it.
-async fn end_of_stream(member: Arc<Member>, stop: CancellationToken, wishes: Wishes) -> Refusal {
+async fn end_of_stream(
+    member: Arc<Member>,
+    stop: CancellationToken,
+    deadline: Option<Instant>,
+    wants_leader: bool,
+) -> Refusal {
     let deadline = async {
-        match wishes.timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
             None => std::future::pending().await,
         }
     };
     let leaderless = async {
-        if !wishes.wants_leader {
+        if !wants_leader {
             return std::future::pending().await;
         }
         let mut missed = 0;
@@ -350,10 +345,11 @@ impl HttpBody for Streamed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            match &frame {
+        if let Poll::Ready(mut frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            match &mut frame {
                 Some(Ok(frame)) => {
-                    if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        status::in_plain_words(trailers);
                         let status = Status::from_header_map(trailers);
                         self.close(status.map_or(Code::Ok, |status| status.code()));
                     }
@@ -369,8 +365,7 @@ impl HttpBody for Streamed {
         self.close(status.code());
         // What feeds the stream goes now, not when the client has read the end.
         self.body = Body::End;
-        let mut trailers = http::HeaderMap::new();
-        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(status::end(&status)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -384,7 +379,7 @@ impl HttpBody for Streamed {
 
 impl Services {
     /// Hands a request to whoever carries it out.
-    async fn call(&self, service: Service, request: http::Request<Incoming>) -> Answer {
+    async fn call(&self, service: Service, request: http::Request<Intake>) -> Answer {
         let Ok(answer) = match service {
             Service::Kv => self.kv.clone().call(request),
             Service::Watch => self.watch.clone().call(request),

@@ -7,7 +7,7 @@ use futures::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::caller::Who;
-use super::calls::Call;
+use super::calls::{Call, Kind};
 use super::member::{Member, expect_reply};
 use super::status;
 use crate::ids::LeaseId;
@@ -74,7 +74,8 @@ impl Lease for Leases {
         let renewals = stream::try_unfold(state, |(mut requests, member, call, who)| async move {
             let request = requests.message().await;
             let bytes_max = member.message_bytes_max();
-            let request = request.map_err(|error| status::decoding(error, bytes_max))?;
+            let request =
+                request.map_err(|error| status::decoding(error, Kind::BidiStream, bytes_max))?;
             let Some(pb::LeaseKeepAliveRequest { id }) = request else { return Ok(None) };
             call.received.inc();
             // Before the renewal: at this revision the lease was still alive.

@@ -6,10 +6,11 @@
 //! its own affair (`authority.rs`, `hpack.rs`). What is HTTP/1.1 goes to
 //! `http.rs`, if it may (`visitors.rs`), which hands JSON on to the `gateway`, a
 //! client of the rest; its body is read to the end in any case (`drain.rs`). What is
-//! HTTP/2 is gRPC, and passes the front desk (`front.rs`): which call is it,
-//! who asks (`caller.rs`), how is it counted (`calls.rs`, `metrics.rs`), what
-//! ends it. Behind it stand the services, one file each; the most frequent
-//! calls get there by a short way (`unary.rs`), all others through tonic. A
+//! HTTP/2 is gRPC, and passes the front desk (`front.rs`): is it in form
+//! (`form.rs`), which call is it, who asks (`caller.rs`), how is it counted
+//! (`calls.rs`, `metrics.rs`), what ends it. Behind it stand the services, one
+//! file each; the most frequent calls get there by a short way (`unary.rs`), all
+//! others through tonic, which sees whole messages alone (`intake.rs`). A
 //! service checks the shape of a request (`check.rs`), hands it to the replica,
 //! and fills in the header of the reply (`member.rs`). A long list is read while
 //! it is sent (`listing.rs`); other large answers are whole in memory and wait in
@@ -31,6 +32,7 @@ mod connection;
 mod drain;
 mod election;
 mod entrance;
+mod form;
 mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -38,6 +40,7 @@ mod gateway;
 mod health;
 mod hpack;
 mod http;
+mod intake;
 mod jwt;
 mod kv;
 mod lease;
@@ -47,10 +50,10 @@ mod lock;
 mod maintenance;
 mod member;
 mod metrics;
+mod peer_url;
 mod queue;
 mod quorum;
 mod ranges;
-mod peer_url;
 mod readings;
 mod server;
 mod shards;

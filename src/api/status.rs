@@ -7,8 +7,12 @@
 
 use std::fmt::Display;
 
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue};
+use hyper::body::Frame;
 use tonic::{Code, Status};
 
+use super::calls::Kind;
 use super::signing::Unsigned;
 use crate::replica::{Failure, Unavailable};
 use crate::store::{Denied, Rejection};
@@ -238,7 +242,7 @@ pub(super) fn too_large(found: impl Display, bytes_max: usize) -> Status {
 
 /// What the decoder says of a message that is too large becomes what etcd says
 /// of it; other errors pass as they are.
-pub(super) fn decoding(status: Status, bytes_max: usize) -> Status {
+pub(super) fn decoding(status: Status, kind: Kind, bytes_max: usize) -> Status {
     let text = status.message();
     let found = text
         .split_once("message length too large: found ")
@@ -250,13 +254,9 @@ pub(super) fn decoding(status: Status, bytes_max: usize) -> Status {
                 "grpc: received message after decompression larger than max {bytes_max}"
             ))
         }
-        (Code::Internal, _) if text.starts_with(NOT_PROTOBUF) => undecodable(text),
+        (Code::Internal, _) if text.starts_with(NOT_PROTOBUF) => undecodable(text, kind),
         (Code::Internal, _) if text.contains("compressed-flag but no grpc-encoding") => {
             Status::internal(NO_ENCODING)
-        }
-        (Code::Internal, _) if text == "Missing request message." => Status::unknown("EOF"),
-        (Code::Internal, _) if text == "Unexpected EOF decoding stream." => {
-            Status::unknown("unexpected EOF")
         }
         _ => status,
     }
@@ -270,15 +270,58 @@ pub(super) const NO_ENCODING: &str = "grpc: compressed flag set with identity or
 const NOT_PROTOBUF: &str = "failed to decode Protobuf message";
 
 /// What etcd says of bytes that are no message; `why` is what prost says.
-pub(super) fn undecodable(why: &str) -> Status {
+pub(super) fn undecodable(why: &str, kind: Kind) -> Status {
     let why = if why.ends_with("recursion limit reached") {
-        "exceeded maximum recursion depth"
+        "proto: exceeded maximum recursion depth"
     } else if why.ends_with("data is not UTF-8 encoded") {
         "string field contains invalid UTF-8"
     } else {
-        "cannot parse invalid wire-format data"
+        "proto: cannot parse invalid wire-format data"
     };
-    Status::internal(format!("grpc: error unmarshalling request: proto: {why}"))
+    let what = match kind {
+        Kind::Unary => "error unmarshalling request",
+        Kind::ServerStream | Kind::BidiStream => "failed to unmarshal the received message",
+    };
+    Status::internal(format!("grpc: {what}: {why}"))
+}
+
+/// Refuses a message in a form that is neither plain nor compressed.
+pub(super) fn payload_format(form: u8) -> Result<(), Status> {
+    if form <= 1 {
+        return Ok(());
+    }
+    Err(Status::internal(format!("grpc: received unexpected payload format {form}")))
+}
+
+const GRPC_MESSAGE: &str = "grpc-message";
+
+/// The end of an answer that has begun.
+pub(super) fn end(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers)?;
+    in_plain_words(&mut trailers);
+    Ok(Frame::trailers(trailers))
+}
+
+/// Takes back what tonic escapes in the text of a status and etcd does not.
+pub(super) fn in_plain_words(headers: &mut HeaderMap) {
+    let Some(text) = headers.get(GRPC_MESSAGE).filter(|text| text.as_bytes().contains(&b'%'))
+    else {
+        return;
+    };
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *byte == b'%');
+        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let escaped = escaped.filter(|byte| (b' '..=b'~').contains(byte) && *byte != b'%');
+        plain.push(escaped.unwrap_or(*byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    if let Ok(plain) = HeaderValue::from_bytes(&plain) {
+        headers.insert(GRPC_MESSAGE, plain);
+    }
 }
 
 #[cfg(test)]
@@ -359,7 +402,7 @@ mod tests {
             "Error, decoded message length too large: found 2200000 bytes, \
              the limit is: 2097152 bytes",
         );
-        let status = decoding(tonic, 2_097_152);
+        let status = decoding(tonic, Kind::Unary, 2_097_152);
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(
             status.message(),
@@ -369,17 +412,33 @@ mod tests {
             "Error decompressing: size limit, of 2097152 bytes, exceeded",
         );
         assert_eq!(
-            decoding(tonic, 2_097_152).message(),
+            decoding(tonic, Kind::Unary, 2_097_152).message(),
             "grpc: received message after decompression larger than max 2097152"
         );
         let tonic = Status::internal("failed to decode Protobuf message: recursion limit reached");
         assert_eq!(
-            decoding(tonic, 2_097_152).message(),
+            decoding(tonic, Kind::Unary, 2_097_152).message(),
             "grpc: error unmarshalling request: proto: exceeded maximum recursion depth"
         );
-        let tonic = Status::internal("Missing request message.");
-        assert_eq!(decoding(tonic, 2_097_152).message(), "EOF");
-        let other = decoding(Status::from(COMPACTED), 2_097_152);
+        let tonic = Status::internal("failed to decode Protobuf message: invalid varint");
+        assert_eq!(
+            decoding(tonic, Kind::BidiStream, 2_097_152).message(),
+            "grpc: failed to unmarshal the received message: proto: cannot parse invalid \
+             wire-format data"
+        );
+        let other = decoding(Status::from(COMPACTED), Kind::Unary, 2_097_152);
         assert_eq!(other.message(), COMPACTED.text());
+    }
+
+    #[test]
+    fn words_are_plain_and_only_what_is_no_text_is_escaped() {
+        let mut headers = HeaderMap::new();
+        for (escaped, plain) in
+            [("a%20%22b%22", "a \"b\""), ("%25%0A%C3%BC", "%25%0A%C3%BC"), ("%2", "%2")]
+        {
+            headers.insert(GRPC_MESSAGE, HeaderValue::from_static(escaped));
+            in_plain_words(&mut headers);
+            assert_eq!(headers[GRPC_MESSAGE], plain);
+        }
     }
 }

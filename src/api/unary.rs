@@ -18,6 +18,7 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::budget::{Budget, Content, Next, Parcel, Share};
+use super::calls::Kind;
 use super::listing::Listing;
 use super::status;
 use crate::proto::etcdserverpb::RangeResponse;
@@ -86,9 +87,7 @@ impl HttpBody for Body {
                 }
                 Next::Lost => {
                     *this = Body::End;
-                    let mut trailers = HeaderMap::new();
-                    let told = Status::from(status::TOO_MANY_REQUESTS).add_header(&mut trailers);
-                    Poll::Ready(Some(told.map(|()| Frame::trailers(trailers))))
+                    Poll::Ready(Some(status::end(&status::TOO_MANY_REQUESTS.into())))
                 }
             },
             Body::List(list) => match list.poll_piece(cx) {
@@ -134,16 +133,19 @@ impl HttpBody for Body {
 
 /// Decodes a message.
 pub(super) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
-    M::decode(message).map_err(|error| status::undecodable(&error.to_string()))
+    M::decode(message).map_err(|error| status::undecodable(&error.to_string(), Kind::Unary))
 }
 
-/// Takes the one message of a request.
+/// Takes the first message of a request; what follows is nobody's business.
 pub(super) async fn receive_bytes(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Status> {
     let mut reader = Reader::new(bytes_max);
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
             reader.take(data)?;
+            if reader.is_done() {
+                break;
+            }
         }
     }
     reader.finish()
@@ -338,14 +340,17 @@ impl Reader {
             self.check_prefix()?;
             self.message.reserve(self.length().min(CLAIM_BYTES_MAX));
         }
-        if self.message.len() + data.len() > self.length() {
-            return Err(Status::internal("more than one message was sent to a unary call"));
-        }
+        data.truncate(self.length() - self.message.len());
         self.message.extend_from_slice(&data);
         Ok(())
     }
 
-    /// Gives the message, if the body ends with it.
+    /// Whether all of the message is there.
+    pub(super) fn is_done(&self) -> bool {
+        self.known == PREFIX_BYTES && self.message.len() == self.length()
+    }
+
+    /// Gives the message, if it is complete.
     pub(super) fn finish(self) -> Result<Bytes, Status> {
         if self.known < PREFIX_BYTES {
             return Err(Status::unknown("EOF"));
@@ -353,7 +358,10 @@ impl Reader {
         if self.message.len() < self.length() {
             return Err(Status::unknown("unexpected EOF"));
         }
-        Ok(self.message.freeze())
+        match self.prefix[0] {
+            1 => Err(Status::internal(status::NO_ENCODING)),
+            form => status::payload_format(form).map(|()| self.message.freeze()),
+        }
     }
 
     fn length(&self) -> usize {
@@ -362,9 +370,6 @@ impl Reader {
     }
 
     fn check_prefix(&self) -> Result<(), Status> {
-        if self.prefix[0] != 0 {
-            return Err(Status::internal(status::NO_ENCODING));
-        }
         let length = self.length();
         if length > self.bytes_max {
             Err(status::too_large(length, self.bytes_max))
@@ -398,6 +403,7 @@ mod tests {
         let bytes: Vec<_> = whole.chunks(1).collect();
         assert_eq!(read(&bytes).unwrap(), "hello");
         assert_eq!(read(&[b"\0\0\0\0\0"]).unwrap(), "");
+        assert_eq!(read(&[whole, whole]).unwrap(), "hello");
     }
 
     #[test]
@@ -405,7 +411,8 @@ mod tests {
         assert_eq!(read(&[]).unwrap_err(), "EOF");
         assert_eq!(read(&[b"\0\0\0"]).unwrap_err(), "EOF");
         assert_eq!(read(&[b"\0\0\0\0\x02a"]).unwrap_err(), "unexpected EOF");
-        assert!(read(&[b"\0\0\0\0\x01ab"]).unwrap_err().starts_with("more than one"));
+        let unknown = read(&[b"\x02\0\0\0\x01a"]).unwrap_err();
+        assert_eq!(unknown, "grpc: received unexpected payload format 2");
         let flagged = read(&[b"\x01\0\0\0\x01a"]).unwrap_err();
         assert_eq!(flagged, "grpc: compressed flag set with identity or empty encoding");
         let large = read(&[b"\0\0\0\0\x09"]).unwrap_err();
@@ -471,7 +478,7 @@ mod tests {
         // Whoever waits for so long has nothing else to do.
         budget.reclaim(std::time::Instant::now() + std::time::Duration::from_secs(60));
         let trailers = next(&mut body).unwrap().into_trailers().unwrap();
-        assert_eq!(trailers["grpc-message"], "etcdserver:%20too%20many%20requests");
+        assert_eq!(trailers["grpc-message"], "etcdserver: too many requests");
         assert!(next(&mut body).is_none());
     }
 

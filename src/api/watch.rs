@@ -15,7 +15,7 @@ use futures::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::caller::Who;
-use super::calls::Call;
+use super::calls::{Call, Kind};
 use super::member::Member;
 use super::status;
 use crate::proto::etcdserverpb as pb;
@@ -109,7 +109,7 @@ impl Pump {
     ) -> Result<(), Status> {
         let bytes_max = self.member.message_bytes_max();
         self.is_asked = true;
-        match request.map_err(|error| status::decoding(error, bytes_max))? {
+        match request.map_err(|error| status::decoding(error, Kind::BidiStream, bytes_max))? {
             Some(request) => {
                 self.call.received.inc();
                 match self.may_watch(&request).await {

@@ -65,14 +65,24 @@ fn head(path: &str) -> http::Request<()> {
         .expect("it is a request")
 }
 
-/// Sends the bytes of a body and tells the end of the call: code and text, or
-/// that the stream broke.
+/// Sends the bytes of a body and tells the end of the call: what kind of answer it
+/// is, code and text; or that the stream broke.
 async fn call(send: &SendRequest<Bytes>, request: http::Request<()>, body: Bytes) -> String {
+    call_on(send, request, body, true).await
+}
+
+/// The same; `is_all` is whether the request ends with the body.
+async fn call_on(
+    send: &SendRequest<Bytes>,
+    request: http::Request<()>,
+    body: Bytes,
+    is_all: bool,
+) -> String {
     let whole = async {
         let mut send = send.clone().ready().await?;
         let (response, mut stream) = send.send_request(request, false)?;
         // A server that has seen enough does not take the rest.
-        stream.send_data(body, true).ok();
+        stream.send_data(body, is_all).ok();
         let (parts, mut body) = response.await?.into_parts();
         while let Some(data) = body.data().await {
             body.flow_control().release_capacity(data?.len())?;
@@ -80,7 +90,9 @@ async fn call(send: &SendRequest<Bytes>, request: http::Request<()>, body: Bytes
         let trailers = body.trailers().await?.unwrap_or_default();
         let field = |name| parts.headers.get(name).or(trailers.get(name));
         let text = |name| field(name).map_or("none".into(), plain);
-        Ok::<_, h2::Error>(format!("{} {}", text("grpc-status"), text("grpc-message")))
+        let (kind, code) = (text("content-type"), text("grpc-status"));
+        let message = field("grpc-message").map(plain).unwrap_or_default();
+        Ok::<_, h2::Error>(format!("{} {kind} {code} {message}", parts.status))
     };
     let end = timeout(PATIENCE, whole).await.expect("a call ends");
     end.unwrap_or_else(|error| match error.reason() {
@@ -92,7 +104,7 @@ async fn call(send: &SendRequest<Bytes>, request: http::Request<()>, body: Bytes
 /// A field as text. Go's protobuf puts a blank of another kind into its errors
 /// by chance, so that nobody compares them.
 fn plain(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).replace("%C2%A0", " ").replace("%20", " ")
+    String::from_utf8_lossy(value.as_bytes()).replace("%C2%A0", " ")
 }
 
 /// Somebody who minds its own business: puts and gets, one after another.

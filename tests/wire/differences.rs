@@ -213,6 +213,23 @@ fn sorting_what_is_equal() {
     assert_eq!(theirs, ours);
 }
 
+#[test]
+fn sending_metadata_without_end() {
+    let (etcd, ours) = (Server::etcd(), Server::kat());
+    let ask_at_length = |server: &Server, bytes: usize| {
+        let mut request = Request::new(MemberListRequest::default());
+        let value = "v".repeat(bytes).parse().expect("it is text");
+        request.metadata_mut().insert("at-length", value);
+        ask(server, async |channel| ClusterClient::new(channel).member_list(request).await)
+    };
+    for server in [&etcd, &ours] {
+        ask_at_length(server, 60_000).expect("an answer");
+    }
+    ask_at_length(&etcd, 300_000).expect("an answer");
+    ask_at_length(&ours, 300_000).expect_err("it hangs up");
+    put(&ours).expect("a put");
+}
+
 /// Asks every moment whether the server is there, and watches.
 async fn pings(server: &Server) -> (mpsc::Sender<WatchRequest>, Streaming<WatchResponse>) {
     let endpoint = Endpoint::from_shared(server.endpoint()).expect("the endpoint is a URL");

@@ -21,7 +21,7 @@ const TABLES: [(&str, usize); 18] = [
     ("Locks and elections", 11),
     ("Errors", 4),
     ("HTTP", 19),
-    ("Connections", 11),
+    ("Connections", 15),
     ("What others got wrong", 105),
 ];
 

@@ -215,7 +215,7 @@ struct Deadline(Option<Instant>);
 impl Deadline {
     fn read(headers: &HeaderMap) -> Result<Deadline, Status> {
         let Some(value) = headers.get("grpc-timeout") else { return Ok(Deadline(None)) };
-        let Some(timeout) = caller::timeout(value) else {
+        let Ok(timeout) = caller::timeout(value) else {
             let value = String::from_utf8_lossy(value.as_bytes());
             return Err(Status::invalid_argument(format!("invalid grpc-timeout: {value}")));
         };

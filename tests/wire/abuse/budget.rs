@@ -245,9 +245,9 @@ fn who_may_not_see_it_does_not_wait_for_it() {
         let other = raw(&server).await;
         for (path, message) in asked {
             let end = call(&other, with_token(path, &eve), message.clone()).await;
-            assert_eq!(end, "7 etcdserver: permission denied", "{path}");
+            assert_eq!(end, "200 OK application/grpc 7 etcdserver: permission denied", "{path}");
             let end = call(&other, head(path), message).await;
-            assert_eq!(end, "3 etcdserver: user name is empty", "{path}");
+            assert_eq!(end, "200 OK application/grpc 3 etcdserver: user name is empty", "{path}");
         }
         drop(unread);
     });
