@@ -38,6 +38,7 @@ mod local;
 mod lock;
 mod logs;
 mod member;
+mod notify;
 pub mod paths;
 mod peer;
 mod serve;

@@ -28,6 +28,7 @@ use super::local::recall;
 use super::lock::Lock;
 use super::logs;
 use super::member::{self, Member};
+use super::notify::notify;
 use super::paths::{Paths, settle};
 use super::peer;
 use super::signals::{Second, Stop};
@@ -399,13 +400,6 @@ pub(super) async fn farewell(election: Election) {
         tracing::info!(event = "shutdown", step, "Shutting down: leaving the election");
     }
     election.leave().await;
-}
-
-/// Tells the service manager, if there is one.
-pub(super) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(why) = sd_notify::notify(states) {
-        tracing::debug!(%why, "the service manager does not listen");
-    }
 }
 
 fn no_cluster(data_dir: &Path) -> Report {

@@ -15,7 +15,8 @@ use super::election::{Election, Standing};
 use super::errors::{Failure, Kind, Report, store};
 use super::keys::{self, Cluster};
 use super::logs;
-use super::serve::{OnReady, Ready, farewell, notify};
+use super::notify::notify;
+use super::serve::{OnReady, Ready, farewell};
 use super::signals::{Second, Stop};
 use crate::state::{Credentials, Error, EtcdStore, Options};
 

@@ -14,7 +14,8 @@ use crate::agent::errors::{Kind, Report, disk};
 use crate::agent::lock::Lock;
 use crate::agent::logs::FATAL;
 use crate::agent::member::{self, Founding, Member};
-use crate::agent::serve::{Services, notify};
+use crate::agent::notify::notify;
+use crate::agent::serve::Services;
 use crate::agent::signals::{Second, Stop};
 use crate::agent::state_file;
 
