@@ -20,6 +20,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::config::LogFormat;
+use super::rotation::Rotating;
 
 /// The target of the line with which a process says why it ends.
 pub(super) const FATAL: &str = "kat::fatal";
@@ -53,6 +54,7 @@ pub(super) enum Output {
     Stderr,
     Stdout,
     File(Arc<Mutex<File>>),
+    Rotating(Arc<Mutex<Rotating>>),
 }
 
 /// Starts logging for an agent; a second call changes nothing.
@@ -188,6 +190,7 @@ impl Output {
             Output::Stderr => io::stderr().lock().write_all(line.as_bytes()).ok(),
             Output::Stdout => io::stdout().lock().write_all(line.as_bytes()).ok(),
             Output::File(file) => file.lock().write_all(line.as_bytes()).ok(),
+            Output::Rotating(file) => file.lock().write(line).ok(),
         };
     }
 }

@@ -41,6 +41,7 @@ mod member;
 mod notify;
 pub mod paths;
 mod peer;
+mod rotation;
 mod serve;
 mod signals;
 mod state_file;
@@ -50,6 +51,7 @@ mod visitor;
 pub use bootstrap::{init, plan};
 pub use dropin::{
     Ended, Flags, Misread, Settings, help as etcd_help, refuse as refuse_etcd, serve as serve_etcd,
+    start_log as start_etcd_log,
 };
 pub use errors::{Failure, Report};
 pub use local::{endpoints, remember, watch_for_panics};

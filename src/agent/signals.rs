@@ -27,7 +27,8 @@ pub(super) enum Second {
 }
 
 impl Stop {
-    /// Listens to SIGTERM and SIGINT from now on.
+    /// Listens to SIGTERM and SIGINT from now on. In etcd's place, what ends no
+    /// program of Go's ends nothing either.
     pub(super) fn listen(second: Second) -> Result<Stop, Report> {
         let catch = |kind| {
             signal(kind).map_err(|why: std::io::Error| {
@@ -36,6 +37,16 @@ impl Stop {
         };
         let mut terminate = catch(SignalKind::terminate())?;
         let mut interrupt = catch(SignalKind::interrupt())?;
+        if second == Second::IsIgnored {
+            for deaf in [
+                SignalKind::user_defined1(),
+                SignalKind::user_defined2(),
+                SignalKind::alarm(),
+                SignalKind::io(),
+            ] {
+                drop(catch(deaf)?);
+            }
+        }
         let stop = Stop { token: CancellationToken::new(), signal: Arc::default() };
         let told = stop.clone();
         tokio::spawn(async move {

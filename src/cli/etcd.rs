@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use super::command::{block_on, environment};
 use super::version;
-use crate::agent::{Ended, Flags, Misread, Settings, etcd_help, refuse_etcd, serve_etcd};
+use crate::agent::{
+    Ended, Flags, Misread, Settings, etcd_help, refuse_etcd, serve_etcd, start_etcd_log,
+};
 
 /// Takes etcd's arguments, and serves as etcd until asked to stop.
 pub(super) fn run(arguments: &[String]) -> ExitCode {
@@ -21,7 +23,11 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let flags = flags.complete(&environment());
-    let settings = match flags.and_then(|flags| Settings::of(&flags)) {
+    let settings = flags.and_then(|flags| {
+        start_etcd_log(&flags)?;
+        Settings::of(&flags)
+    });
+    let settings = match settings {
         Ok(settings) => settings,
         Err(misread) => return refuse(&misread),
     };
@@ -39,7 +45,9 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
 /// Says what is wrong: whoever mistyped a flag sees it in Go's words, with the
 /// usage; anything else is a line of the log.
 fn refuse(misread: &Misread) -> ExitCode {
-    if misread.exit == 2 {
+    if misread.is_bare() {
+        eprintln!("{misread}");
+    } else if misread.exit == 2 {
         eprintln!(
             "{misread}\nUsage:\n\n  etcd [flags]\n    Start an etcd server.\n\n  etcd --help\n    \
              List the flags."

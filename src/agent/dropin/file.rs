@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::flags::{Flag, Kind, find};
-use super::value::check;
+use super::value::{check, go_error};
 use crate::agent::config::{Entry, Meaning, Value, parse};
 
 /// Flags that have no key of their own.
@@ -81,26 +81,61 @@ const IN_GROUPS: &[(&str, &str)] = &[
     ("discovery-config.client.keepalive-timeout", "discovery-keepalive-timeout"),
 ];
 
+/// Keys whose text etcd reads in a second step.
+const IN_TEXT: &[&str] = &[
+    "listen-peer-urls",
+    "listen-client-urls",
+    "listen-client-http-urls",
+    "listen-metrics-urls",
+    "initial-advertise-peer-urls",
+    "advertise-client-urls",
+    "cors",
+    "host-whitelist",
+    "feature-gates",
+    "client-transport-security",
+    "peer-transport-security",
+];
+
 /// A key that restricts who may come in, and that no flag stands for.
 const NOT_OFFERED: &str = "client-transport-security.allowed-cn";
+
+/// URLs that etcd complains of before there is a log, in lines of their own, and
+/// by which name.
+const URLS: &[(&str, &str)] = &[
+    ("listen-peer-urls", "listen-peer-urls"),
+    ("listen-client-urls", "listen-client-urls"),
+    ("listen-client-http-urls", "listen-client-http-urls"),
+    ("listen-metrics-urls", "listen-metrics-urls"),
+    ("initial-advertise-peer-urls", "initial-advertise-peer-urls"),
+    ("advertise-client-urls", "advertise-peer-urls"),
+];
+
+/// Why a file is not obeyed, in a sentence for the operator.
+#[derive(Debug, PartialEq)]
+pub(super) enum Wrong {
+    /// It cannot be read, or holds something of another kind.
+    File(String),
+    /// A URL in it is none.
+    Url(String),
+}
+
+impl From<String> for Wrong {
+    fn from(text: String) -> Wrong {
+        Wrong::File(text)
+    }
+}
 
 /// What the file gives, by flag.
 type Given = BTreeMap<&'static str, String>;
 
-/// Reads a file; the error is a sentence for the operator.
-pub(super) fn read(path: &str) -> Result<Given, String> {
-    let text = fs::read_to_string(path).map_err(|why| {
-        let why = match why.kind() {
-            std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => why.to_string(),
-        };
-        format!("open {path}: {why}")
-    })?;
+/// Reads a file.
+pub(super) fn read(path: &str) -> Result<Given, Wrong> {
+    let text =
+        fs::read_to_string(path).map_err(|why| format!("open {path}: {}", go_error(&why)))?;
     take(&text)
 }
 
-fn take(text: &str) -> Result<Given, String> {
+fn take(text: &str) -> Result<Given, Wrong> {
     let mut given = Given::new();
     let is_prose = |line: &str| line.is_empty() || line.starts_with('#') || line == "---";
     if text.lines().map(str::trim).all(is_prose) {
@@ -116,12 +151,16 @@ fn take(text: &str) -> Result<Given, String> {
     };
     match root.meaning() {
         Meaning::Map(entries) => take_all(entries, "", &mut given)?,
-        other => return Err(mismatch(&other, "value", "embed.configYAML")),
+        Meaning::Nothing => {}
+        other => return Err(mismatch(&other, "value", "embed.configYAML").into()),
     }
     Ok(given)
 }
 
-fn take_all(entries: &[Entry], prefix: &str, given: &mut Given) -> Result<(), String> {
+fn take_all(entries: &[Entry], prefix: &str, given: &mut Given) -> Result<(), Wrong> {
+    // As in Go, which sorts them and minds no case: the last one counts.
+    let mut entries: Vec<_> = entries.iter().collect();
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
     for entry in entries {
         let key = format!("{prefix}{}", entry.key.to_ascii_lowercase());
         let meaning = entry.value.meaning();
@@ -130,23 +169,56 @@ fn take_all(entries: &[Entry], prefix: &str, given: &mut Given) -> Result<(), St
             match meaning {
                 Meaning::Map(entries) => take_all(entries, &group, given)?,
                 Meaning::Nothing => {}
-                other => return Err(mismatch(&other, &field(&key), "struct")),
+                other => return Err(mismatch(&other, &field(&key), group_type(&key)).into()),
             }
             continue;
         }
         if key == NOT_OFFERED && meaning != Meaning::Nothing {
-            return Err(format!("{key} is not supported"));
+            return Err(format!("{key} is not supported").into());
         }
         let Some(flag) = flag_of(&key) else { continue };
         let Some(text) = written(flag, &key, &entry.value)? else { continue };
-        check(flag, &text).map_err(|why| match flag.name {
-            "feature-gates" => why,
-            "initial-cluster-state" => format!("unexpected clusterState {text:?}"),
-            name => format!("unexpected error setting up {name}: {why}"),
-        })?;
+        // Whatever the stage is, it is the default one.
+        if flag.name != "v2-deprecation" {
+            check(flag, &text).map_err(|why| wrong_value(flag, &key, &text, &why))?;
+        }
         given.insert(flag.name, text);
     }
     Ok(())
+}
+
+fn wrong_value(flag: &Flag, key: &str, text: &str, why: &str) -> Wrong {
+    if let Some((_, told)) = URLS.iter().find(|(name, _)| *name == flag.name) {
+        return Wrong::Url(format!("unexpected error setting up {told}: {why}"));
+    }
+    Wrong::File(match flag.name {
+        "feature-gates" => why.to_owned(),
+        "initial-cluster-state" => format!("unexpected clusterState {text:?}"),
+        _ if matches!(flag.kind, Kind::Int | Kind::Uint) => {
+            unfit(&format!("number {text}"), &field(key), number_type(flag))
+        }
+        name => format!("unexpected error setting up {name}: {why}"),
+    })
+}
+
+/// What Go calls the type of a group.
+fn group_type(key: &str) -> &'static str {
+    match key {
+        "socket-options" => "transport.SocketOpts",
+        "client-transport-security" | "peer-transport-security" => "embed.securityConfig",
+        _ => "struct",
+    }
+}
+
+/// What Go calls the type of a number.
+fn number_type(flag: &Flag) -> &'static str {
+    match (flag.name, flag.kind) {
+        ("snapshot-count" | "snapshot-catchup-entries", _) => "uint64",
+        ("max-concurrent-streams", _) => "uint32",
+        ("quota-backend-bytes", _) => "int64",
+        (_, Kind::Uint) => "uint",
+        _ => "int",
+    }
 }
 
 /// The flag of a key.
@@ -167,8 +239,7 @@ fn written(flag: &Flag, key: &str, value: &Value) -> Result<Option<String>, Stri
         Kind::Text | Kind::Choice(_) => "string",
         Kind::Bool => "bool",
         Kind::Duration => "time.Duration",
-        Kind::Uint => "uint",
-        Kind::Int => "int64",
+        Kind::Uint | Kind::Int => number_type(flag),
     };
     let text = match (wanted, meaning) {
         (_, Meaning::Nothing) => return Ok(None),
@@ -188,7 +259,9 @@ fn written(flag: &Flag, key: &str, value: &Value) -> Result<Option<String>, Stri
             None => return Err(mismatch(&Meaning::Text(text), &field(key), wanted)),
         },
         ("time.Duration", Meaning::Whole(nanos)) => format!("{nanos}ns"),
-        ("uint" | "int64", Meaning::Whole(number)) => number.to_string(),
+        ("uint" | "uint32" | "uint64" | "int" | "int64", Meaning::Whole(number)) => {
+            number.to_string()
+        }
         (_, other) => return Err(mismatch(&other, &field(key), wanted)),
     };
     Ok(Some(text))
@@ -203,19 +276,34 @@ fn yes_or_no(text: &str) -> Option<bool> {
     }
 }
 
+/// How Go names the place of a key.
 fn field(key: &str) -> String {
-    format!("struct field configYAML.Config.{key}")
+    let (within, group) = match key.split_once('.') {
+        Some((group, _)) if group.ends_with("-transport-security") => {
+            ("securityConfig", "configJSON")
+        }
+        Some(("socket-options", _)) => ("SocketOpts", "Config"),
+        _ if IN_TEXT.contains(&key) => ("configYAML", "configJSON"),
+        _ => ("configYAML", "Config"),
+    };
+    format!("struct field {within}.{group}.{key}")
 }
 
 fn mismatch(found: &Meaning<'_>, place: &str, wanted: &str) -> String {
+    let is_number = wanted.contains("int") || wanted == "time.Duration";
     let found = match found {
         Meaning::Nothing => "null",
         Meaning::Bool => "bool",
+        Meaning::Number(number) if is_number => &format!("number {number}"),
         Meaning::Whole(_) | Meaning::Number(_) => "number",
         Meaning::Text(_) => "string",
         Meaning::List(_) => "array",
         Meaning::Map(_) => "object",
     };
+    unfit(found, place, wanted)
+}
+
+fn unfit(found: &str, place: &str, wanted: &str) -> String {
     format!(
         "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go \
          {place} of type {wanted}"
@@ -236,7 +324,8 @@ mod tests {
                     log-outputs: [stderr, f]\nPre-Vote: no\ncert-file: passed over\n\
                     client-transport-security: {cert-file: c, client-cert-auth: true}\n\
                     peer-transport-security:\n  allowed-cn: [x, y]\n  key-file:\n\
-                    socket-options: {reuse-port: true}\nmax-txn-ops: 7\nname: b\n";
+                    socket-options: {reuse-port: true}\nmax-txn-ops: 7\nname: b\nNAME: c\n\
+                    v2-deprecation: whatever\n";
         let wanted = [
             ("cert-file", "c"),
             ("client-cert-auth", "true"),
@@ -246,6 +335,7 @@ mod tests {
             ("peer-cert-allowed-cn", "x,y"),
             ("pre-vote", "false"),
             ("socket-reuse-port", "true"),
+            ("v2-deprecation", "whatever"),
             ("watch-progress-notify-interval", "5000000000ns"),
         ];
         let wanted: Vec<_> = wanted.map(|(name, text)| (name, text.to_owned())).into();
@@ -255,7 +345,7 @@ mod tests {
     #[test]
     fn json_is_read_too_and_nothing_is_nothing() {
         assert_eq!(given("{\n\t\"MAX-TXN-OPS\": 4\n}"), [("max-txn-ops", "4".to_owned())]);
-        for text in ["", "# prose\n", "---\n", "name:\ninitial-cluster-state: ''\n"] {
+        for text in ["", "# prose\n", "---\n", "null", "name:\ninitial-cluster-state: ''\n"] {
             assert_eq!(given(text), [], "{text}");
         }
     }
@@ -265,6 +355,17 @@ mod tests {
         for (text, why) in [
             ("name: 5", "cannot unmarshal number into Go struct field configYAML.Config.name of"),
             ("max-txn-ops: '5'", "cannot unmarshal string into"),
+            (
+                "max-txn-ops: -1",
+                "cannot unmarshal number -1 into Go struct field configYAML.Config.max-txn-ops of \
+                 type uint",
+            ),
+            ("max-txn-ops: 1.5", "cannot unmarshal number 1.5 into"),
+            (
+                "client-transport-security: {cert-file: 5}",
+                "number into Go struct field securityConfig.configJSON.client-transport-security.",
+            ),
+            ("cors: [a]", "array into Go struct field configYAML.configJSON.cors of type string"),
             ("watch-progress-notify-interval: 5s", "of type time.Duration"),
             ("log-outputs: stderr", "of type []string"),
             ("pre-vote: 1", "cannot unmarshal number into"),
@@ -276,9 +377,12 @@ mod tests {
             ("feature-gates: Foo=true", "unrecognized feature gate: Foo"),
             ("initial-cluster-state: foo", "unexpected clusterState \"foo\""),
             ("listen-peer-urls: foo", "unexpected error setting up listen-peer-urls: URL scheme"),
+            ("advertise-client-urls: foo", "unexpected error setting up advertise-peer-urls: "),
         ] {
             let refused = take(text).unwrap_err();
-            assert!(refused.contains(why), "{text}: {refused}");
+            let (Wrong::File(said) | Wrong::Url(said)) = &refused;
+            assert!(said.contains(why), "{text}: {refused:?}");
+            assert_eq!(matches!(refused, Wrong::Url(_)), text.contains("-urls: foo"), "{text}");
         }
     }
 }

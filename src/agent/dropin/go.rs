@@ -29,8 +29,28 @@ pub struct Misread {
     pub text: String,
     /// The exit code: 2 for a flag or its value, 1 for anything else.
     pub exit: u8,
-    /// The variable that stands against its flag, if that is what is wrong.
-    pub variable: Option<String>,
+    /// How it is told.
+    pub(super) manner: Manner,
+}
+
+/// How a command line is told that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Before there is a log, or as one of its lines.
+    Plain,
+    /// As the line with which a start fails.
+    Start,
+    /// As a line that is none of the log's.
+    Bare,
+    /// As the conflict of a flag with this variable.
+    Conflict(String),
+}
+
+impl Misread {
+    /// Whether it is told in a line that is none of the log's.
+    pub fn is_bare(&self) -> bool {
+        self.manner == Manner::Bare
+    }
 }
 
 /// What is to be said of the command line, once there is a log.
@@ -82,7 +102,10 @@ impl Flags {
             path => Some(path),
         };
         if let Some(path) = named.filter(|path| !path.is_empty()) {
-            let given = file::read(path).map_err(failed)?;
+            let given = file::read(path).map_err(|wrong| match wrong {
+                file::Wrong::File(text) => failed(text),
+                file::Wrong::Url(text) => Misread { manner: Manner::Bare, ..failed(text) },
+            })?;
             let notes = vec![Note::Loaded(path.to_owned())];
             return Ok(Flags { given, notes, wants_help: false, is_file: true });
         }
@@ -186,7 +209,10 @@ impl Flags {
     fn read_environment(&mut self, environment: &BTreeMap<String, String>) -> Result<(), Misread> {
         let by_flag: Vec<_> = self.given.keys().copied().collect();
         for (variable, value) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-            let name = variable[PREFIX.len()..].to_ascii_lowercase().replace('_', "-");
+            let name = &variable[PREFIX.len()..];
+            // The name of a flag is spelt in one way.
+            let is_ours = !name.contains(|c: char| c == '-' || c.is_lowercase());
+            let name = name.to_ascii_lowercase().replace('_', "-");
             if variable == SPECIAL_VARIABLE && !value.is_empty() {
                 self.notes.push(Note::Special(value.clone()));
                 continue;
@@ -195,19 +221,20 @@ impl Flags {
                 self.notes.push(Note::Unrecognized(format!("{variable}=")));
                 continue;
             }
-            if LEGACY.contains(&name.as_str()) || self.take_old(&name, Some(value)) {
+            let is_old = is_ours && LEGACY.contains(&name.as_str());
+            if is_old || is_ours && self.take_old(&name, Some(value)) {
                 continue;
             }
             let current = name.strip_prefix("experimental-").filter(|_| find(&name).is_none());
-            let Some(flag) = find(current.unwrap_or(&name)) else {
+            let Some(flag) = find(current.unwrap_or(&name)).filter(|_| is_ours) else {
                 self.notes.push(Note::Unrecognized(format!("{variable}={value}")));
                 continue;
             };
             if by_flag.contains(&flag.name) {
                 let text = "conflicting environment variable is shadowed by corresponding \
                             command-line flag (either unset environment variable or disable flag))";
-                let variable = Some(variable.clone());
-                return Err(Misread { variable, ..failed(text) });
+                let manner = Manner::Conflict(variable.clone());
+                return Err(Misread { manner, ..failed(text) });
             }
             check(flag, value)
                 .map_err(|why| failed(format!("invalid value {value:?} for {variable}: {why}")))?;
@@ -290,11 +317,17 @@ impl Flags {
 
 /// A command line that is understood, and cannot be obeyed.
 pub(super) fn failed(text: impl Into<String>) -> Misread {
-    Misread { text: text.into(), exit: 1, variable: None }
+    Misread { text: text.into(), exit: 1, manner: Manner::Plain }
 }
 
-fn usage(text: String) -> Misread {
-    Misread { text, exit: 2, variable: None }
+/// A command line that is understood, and with which nothing can be started.
+pub(super) fn unstartable(text: impl Into<String>) -> Misread {
+    Misread { manner: Manner::Start, ..failed(text) }
+}
+
+/// A command line that is not understood.
+pub(super) fn usage(text: String) -> Misread {
+    Misread { text, exit: 2, manner: Manner::Plain }
 }
 
 fn stray_word(word: &str) -> Misread {
@@ -363,8 +396,12 @@ mod tests {
         assert!(flags.is_given("data-dir") && flags.text("data-dir") == "d");
         assert_eq!(flags.notes, [Note::Used("ETCD_DATA_DIR".into(), "d".into())]);
         assert!(!with(&[], "ETCD_DATA_DIR", "").unwrap().is_given("data-dir"));
+        for odd in ["ETCD_DATA-DIR", "ETCD_data_dir"] {
+            let flags = with(&[], odd, "x").unwrap();
+            assert_eq!(flags.notes, [Note::Unrecognized(format!("{odd}=x"))]);
+        }
         let both = with(&["--data-dir", "e"], "ETCD_DATA_DIR", "d").unwrap_err();
-        assert_eq!((both.exit, both.variable.as_deref()), (1, Some("ETCD_DATA_DIR")));
+        assert_eq!((both.exit, both.manner), (1, Manner::Conflict("ETCD_DATA_DIR".to_owned())));
         let wrong = with(&[], "ETCD_MAX_TXN_OPS", "x").unwrap_err();
         assert_eq!(wrong.text, r#"invalid value "x" for ETCD_MAX_TXN_OPS: parse error"#);
         assert_eq!(wrong.exit, 1);

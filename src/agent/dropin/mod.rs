@@ -9,8 +9,9 @@
 //!      go.rs, value.rs, file.rs             settings.rs, tokens.rs
 //! ```
 //!
-//! What the ports speak is in `ports.rs`, for which `listen.rs` and `security.rs`
-//! read the flags, and `self_signed.rs` makes certificates.
+//! Where its log goes is in `log.rs`. What the ports speak is in `ports.rs`,
+//! for which `listen.rs` and `security.rs` read the flags, and `self_signed.rs`
+//! makes certificates.
 //!
 //! - What an operator asks for and does not get ends the start; what has no
 //!   meaning here is accepted, and named once in the log.
@@ -19,6 +20,7 @@ mod file;
 mod flags;
 mod go;
 mod listen;
+mod log;
 mod ports;
 mod security;
 mod self_signed;
@@ -30,6 +32,7 @@ mod value;
 
 pub use self::flags::help;
 pub use self::go::{Flags, Misread};
+pub use self::log::start_log;
 pub use self::serve::{Ended, serve};
 pub use self::settings::Settings;
 pub use self::start::refuse;

@@ -1,5 +1,6 @@
 //! Taking an etcd's ports, and saying what is spoken on them.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,9 +9,11 @@ use super::listen::{Address, Listen};
 use super::security::Side;
 use super::self_signed::{self, Purpose};
 use super::settings::Settings;
+use super::start::{LISTENER_FAILED, START_FAILED};
+use super::value::go_error;
 use crate::agent::bind::{self, Listeners, Refused};
 use crate::agent::errors::{Kind, Report};
-use crate::api::{Listener, Manner, Serves, Tls, TlsOptions};
+use crate::api::{BadTls, Listener, Manner, Serves, Tls, TlsOptions};
 
 /// Where certificates are kept that a member makes for itself.
 pub(super) const FIXTURES: &str = "fixtures";
@@ -25,6 +28,8 @@ pub(super) struct Traffic {
 /// What several URLs want of one place.
 struct Wanted {
     address: Address,
+    /// As it is written: what is written otherwise is another place.
+    authority: String,
     is_plain: bool,
     is_secure: bool,
     is_http: bool,
@@ -38,6 +43,7 @@ pub(super) async fn take(settings: &Settings) -> Result<Listeners, Report> {
     let peers_tls = secure(&peer, peers, &settings.listen_peers, |address| {
         format!("cannot listen on TLS for {address}: KeyFile and CertFile are not presented")
     })?;
+    check_peer_files(&peer).map_err(refuse)?;
     let (rpc, http) = (&settings.listen_clients, &settings.listen_http);
     let clients = make_certificate(&mut client, settings, &[rpc, http])?;
     let all = [rpc.as_slice(), http].concat();
@@ -71,7 +77,7 @@ pub(super) async fn take(settings: &Settings) -> Result<Listeners, Report> {
         listeners.peers.push(bind(address, "peers").await?.with(manner));
     }
     tell_urls(&settings.listen_clients, "clients");
-    for Wanted { address, is_plain, is_secure, is_http } in wanted {
+    for Wanted { address, is_plain, is_secure, is_http, .. } in wanted {
         let serves = match (is_http, http.is_empty()) {
             (true, _) => Serves::Http,
             (false, true) => Serves::Everything,
@@ -128,7 +134,9 @@ fn gather(rpc: &[Listen], http: &[Listen]) -> Result<Vec<Wanted>, Report> {
         let Listen { url, address, is_secure } = listen;
         // A port that the system chooses is never another's.
         let is_chosen = matches!(address, Address::Tcp(address) if address.port() == 0);
-        let same = wanted.iter_mut().find(|one| !is_chosen && one.address == *address);
+        let authority = listen.authority();
+        let is_same = |one: &Wanted| one.address == *address && one.authority == authority;
+        let same = wanted.iter_mut().find(|one| !is_chosen && is_same(one));
         match same {
             Some(one) if one.is_http != is_http => {
                 let text = "cannot bind both --listen-client-urls and --listen-client-http-urls \
@@ -141,6 +149,7 @@ fn gather(rpc: &[Listen], http: &[Listen]) -> Result<Vec<Wanted>, Report> {
             }
             None => wanted.push(Wanted {
                 address: address.clone(),
+                authority: authority.to_owned(),
                 is_plain: !is_secure,
                 is_secure: *is_secure,
                 is_http,
@@ -192,13 +201,36 @@ fn secure(
         let suites = without.join(",");
         tracing::warn!(suites, "these cipher suites are not offered here");
     }
-    let tls = Tls::new(side.options.clone()).map_err(|why| refuse(why.to_string()))?;
+    let tls = Tls::new(side.options.clone()).map_err(|why| match side.name {
+        "client" => refuse_listener(&why),
+        _ => refuse(why.to_string()),
+    })?;
     Ok(Some(tls))
 }
 
+/// What other members would be shown is read in any case, as by etcd.
+fn check_peer_files(side: &Side) -> Result<(), String> {
+    let TlsOptions { cert_file, key_file, ca_file, .. } = &side.options;
+    if !side.is_empty() {
+        side.check_pair()?;
+    }
+    let given = [Some(cert_file), Some(key_file), ca_file.as_ref()];
+    let mut given = given.into_iter().flatten().filter(|path| !path.as_os_str().is_empty());
+    given.try_for_each(|path| match fs::File::open(path) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(format!("open {}: {}", path.display(), go_error(&why))),
+    })
+}
+
 fn refuse(why: String) -> Report {
-    let report = Kind::USAGE.report("listener failed", "correct the flags");
+    let report = Kind::USAGE.report(START_FAILED, "correct the flags");
     Report { exit: 1, ..report.because(why) }
+}
+
+/// What etcd notices of its clients' listeners only when it is about to serve.
+fn refuse_listener(why: &BadTls) -> Report {
+    let report = Kind::USAGE.report(LISTENER_FAILED, "correct the flags");
+    Report { exit: 1, ..report.because(why.to_string()) }
 }
 
 async fn bind(address: &Address, what: &str) -> Result<Listener, Report> {
@@ -219,7 +251,7 @@ async fn bind_tcp(address: SocketAddr) -> Result<Listener, Refused> {
 }
 
 fn refused(path: &Path, why: &io::Error) -> String {
-    format!("listen unix {}: bind: {why}", path.display())
+    format!("listen unix {}: bind: {}", path.display(), go_error(why))
 }
 
 fn tell_urls(listens: &[Listen], what: &str) {

@@ -1,6 +1,6 @@
 //! [`Security`]: what the flags say about TLS, checked before anything is touched.
 
-use super::go::{Flags, Misread, failed};
+use super::go::{Flags, Misread, failed, unstartable};
 use crate::api::{TlsOptions, TlsVersion};
 
 /// What etcd says of suites without the one that HTTP/2 cannot do without.
@@ -48,7 +48,7 @@ impl Security {
             let text = "cipher suites cannot be configured when only TLS1.3 is enabled";
             return Err(failed(text));
         }
-        TlsOptions::check_suites(&suites).map_err(|why| failed(why.to_string()))?;
+        TlsOptions::check_suites(&suites).map_err(|why| unstartable(why.to_string()))?;
         let newest = newest.unwrap_or(TlsVersion::V13);
         let side = |name: &'static str, prefix: &str, crl: &str, rejection: &'static str| {
             let flag = |flag: &str| format!("{prefix}{flag}");

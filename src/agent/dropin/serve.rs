@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::ports::{self, FIXTURES, Traffic};
 use super::settings::Settings;
-use super::start::{start_log, tell_end, tell_notes, tell_start};
+use super::start::{LISTENER_FAILED, START_FAILED, tell_end, tell_notes, tell_start};
+use super::value::as_go_says;
 use crate::agent::errors::{Kind, Report, disk};
 use crate::agent::lock::Lock;
 use crate::agent::logs::FATAL;
@@ -36,16 +37,14 @@ pub enum Ended {
 
 /// Serves until it is asked to stop.
 pub async fn serve(settings: Settings) -> Ended {
-    let outcome = match start_log(&settings) {
-        Ok(()) => live(&settings).await,
-        Err(why) => Err(why),
-    };
-    match outcome {
+    match live(&settings).await {
         Ok(ended) => ended,
         Err(report) => {
-            let error = report.why.as_deref().unwrap_or(&report.what).to_owned();
-            let (fix, code) = (&*report.fix, report.code);
-            tracing::error!(target: FATAL, error, fix, code, "{}", report.what);
+            let Report { what, why, fix, code, .. } = &report;
+            let error = as_go_says(why.as_deref().unwrap_or(what));
+            let (what, fix, code) = (what.as_str(), &**fix, *code);
+            let text = if what == LISTENER_FAILED { LISTENER_FAILED } else { START_FAILED };
+            tracing::error!(target: FATAL, error, what, fix, code, "{text}");
             Ended::Failed(report.exit)
         }
     }

@@ -3,23 +3,21 @@
 //! Everything that would end the start for reasons of the command line ends it
 //! here, before anything has been touched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::flags::{Effect, GATES, Gate, Stage};
-use super::go::{Flags, Misread, Note, failed};
+use super::go::{Flags, Misread, Note, failed, unstartable};
 use super::listen::Listen;
 use super::security::Security;
 use super::tokens;
-use super::value::{check_url, duration, urls, written};
+use super::value::{check_url, duration, nanoseconds, no_duration, urls, written};
 use crate::agent::compaction::History;
+use crate::agent::member;
 use crate::agent::serve::lease_ttl_min;
 use crate::api::{self, Feature, TokenKind, Web};
 use crate::replica::{self, Timings};
 use crate::store;
-
-/// The output that is systemd's.
-pub(super) const JOURNAL: &str = "systemd/journal";
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -46,9 +44,6 @@ pub struct Settings {
     pub(super) is_new: bool,
     pub(super) replica: replica::Options,
     pub(super) api: api::Options,
-    pub(super) log_level: String,
-    pub(super) log_outputs: Vec<String>,
-    pub(super) log_console: bool,
     pub(super) history: History,
     /// Flags that were given and have no effect.
     pub(super) without_effect: Vec<&'static str>,
@@ -69,6 +64,7 @@ impl Settings {
             return Err(failed(format!("--{name} is not supported yet")));
         }
         let name = flags.text("name").to_owned();
+        let replica = replica_options(flags)?;
         let listen_clients = listen(flags, "listen-client-urls")?;
         let listen_peers = listen(flags, "listen-peer-urls")?;
         let listen_metrics = listen(flags, "listen-metrics-urls")?;
@@ -79,14 +75,24 @@ impl Settings {
             return Err(failed(text));
         }
         let advertise_peers = sorted(flags, "initial-advertise-peer-urls");
-        let initial_cluster = initial_cluster(flags, &name, &advertise_peers)?;
         check_gates(flags)?;
         check_odds(flags)?;
+        let security = Security::of(flags)?;
+        let members = match flags.is_given("initial-cluster") {
+            true => initial_cluster(flags)?,
+            false if name.is_empty() => return Err(lost(&name)),
+            false => advertise_peers.iter().map(|url| (name.clone(), url.clone())).collect(),
+        };
         let (tokens, token_warning) = tokens::kind(flags)?;
         let data_dir = match flags.text("data-dir") {
             "" => format!("{name}.etcd"),
             given => given.to_owned(),
         };
+        let is_there = member::exists(Path::new(&data_dir)).unwrap_or(false);
+        if !is_there {
+            check_founding(&members, &name, &advertise_peers)?;
+        }
+        let initial_cluster = members.iter().map(|(member, url)| format!("{member}={url}"));
         let mut notes = flags.notes.clone();
         let deprecated = DEPRECATED.iter().filter(|(flag, _)| flags.is_given(flag));
         notes.extend(deprecated.map(|(_, text)| Note::Warning((*text).to_owned())));
@@ -96,18 +102,15 @@ impl Settings {
             listen_peers,
             listen_metrics,
             listen_http: listen(flags, "listen-client-http-urls")?,
-            security: Security::of(flags)?,
+            security,
             advertise_clients: sorted(flags, "advertise-client-urls"),
             advertise_peers,
-            initial_cluster,
+            initial_cluster: initial_cluster.collect::<Vec<_>>().join(","),
             token: flags.text("initial-cluster-token").to_owned(),
             is_new: flags.text("initial-cluster-state") == "new",
-            replica: replica_options(flags)?,
+            replica,
             api: api_options(flags, tokens),
             token_warning,
-            log_level: log_level(flags.text("log-level"))?,
-            log_outputs: log_outputs(flags)?,
-            log_console: log_console(flags.text("log-format"))?,
             history: history(flags)?,
             without_effect: flags.changed(Effect::HasNone),
             notes,
@@ -139,63 +142,76 @@ fn listen(flags: &Flags, flag: &str) -> Result<Vec<Listen>, Misread> {
     sorted(flags, flag).into_iter().map(Listen::read).collect()
 }
 
-/// The members that found the cluster: for now this one, alone.
-fn initial_cluster(
-    flags: &Flags,
+/// The members that found a cluster, by name: what has no value is a name, whose
+/// URL is none.
+fn initial_cluster(flags: &Flags) -> Result<Vec<(String, String)>, Misread> {
+    let parts = flags.text("initial-cluster").split(',').map(str::trim);
+    let mut members = Vec::new();
+    for part in parts.filter(|part| !part.is_empty()) {
+        let (member, url) = part.split_once('=').unwrap_or((part, ""));
+        check_url(url)
+            .map_err(|why| unstartable(format!("error setting up initial cluster: {why}")))?;
+        members.push((member.to_owned(), url.to_owned()));
+    }
+    Ok(members)
+}
+
+/// Says, if it is so, that a member cannot found its cluster: for now this one
+/// does so alone. Whoever is there already is not asked.
+fn check_founding(
+    members: &[(String, String)],
     name: &str,
     advertise_peers: &[String],
-) -> Result<String, Misread> {
-    if !flags.is_given("initial-cluster") {
-        let own = advertise_peers.iter().map(|url| format!("{name}={url}"));
-        return Ok(own.collect::<Vec<_>>().join(","));
+) -> Result<(), Misread> {
+    if members.iter().all(|(member, _)| member != name) {
+        return Err(lost(name));
     }
-    let value = flags.text("initial-cluster");
-    let mut own = Vec::new();
-    for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (member, url) = part
-            .split_once('=')
-            .ok_or_else(|| failed(format!("--initial-cluster: {part:?} is not name=url")))?;
-        if member != name {
-            let text = "--initial-cluster names other members; only a cluster of one is \
-                        supported yet";
-            return Err(failed(text));
-        }
-        check_url(url).map_err(failed)?;
-        own.push(url.trim_end_matches('/').to_owned());
+    if members.iter().any(|(member, _)| member != name) {
+        let text = "--initial-cluster names other members; only a cluster of one is supported yet";
+        return Err(failed(text));
     }
+    let mut own: Vec<_> = members.iter().map(|(_, url)| url.as_str()).collect();
     own.sort_unstable();
     own.dedup();
-    if own.is_empty() {
-        let text =
-            format!("couldn't find local name {name:?} in the initial cluster configuration");
-        return Err(failed(text));
+    if own == advertise_peers {
+        return Ok(());
     }
-    if own != advertise_peers {
-        let text = format!(
-            "--initial-cluster has {name}={} but missing from --initial-advertise-peer-urls={}",
-            own.join(","),
-            advertise_peers.join(",")
-        );
-        return Err(failed(text));
-    }
-    Ok(value.to_owned())
+    let text = format!(
+        "--initial-cluster has {name}={} but missing from --initial-advertise-peer-urls={}",
+        own.join(","),
+        advertise_peers.join(",")
+    );
+    let found = advertise_peers.iter().zip(&own).find(|(advertised, own)| advertised != *own);
+    let (advertised, own) = found.map_or(("", ""), |(one, other)| (one, other));
+    Err(unstartable(format!("{text} (resolved urls: {advertised:?} != {own:?})")))
+}
+
+fn lost(name: &str) -> Misread {
+    unstartable(format!("couldn't find local name {name:?} in the initial cluster configuration"))
 }
 
 /// How much history automatic compaction keeps; a bare number is one of hours.
 fn history(flags: &Flags) -> Result<History, Misread> {
     let (mode, value) =
         (flags.text("auto-compaction-mode"), flags.text("auto-compaction-retention"));
-    let wrong = || failed(format!("error parsing CompactionRetention: {value:?}"));
     let number = value.parse::<u32>().ok();
     match (mode, number) {
         ("periodic" | "revision", Some(0)) => Ok(History::All),
         ("revision", Some(count)) => Ok(History::Revisions(count.into())),
         ("periodic", Some(hours)) => Ok(History::Period(HOUR * hours)),
-        ("periodic", None) => {
-            let period = duration(value).ok_or_else(wrong)?;
-            Ok(if period.is_zero() { History::All } else { History::Period(period) })
+        ("periodic" | "revision", None) => {
+            let nanos = nanoseconds(value).ok_or_else(|| {
+                let why = no_duration(value);
+                unstartable(format!("error parsing CompactionRetention: {why}"))
+            })?;
+            let period = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+            Ok(match mode {
+                _ if period.is_zero() => History::All,
+                // A time is a number of nanoseconds, and so of revisions.
+                "revision" => History::Revisions(nanos),
+                _ => History::Period(period),
+            })
         }
-        ("revision", None) => Err(wrong()),
         ("", _) => Err(failed("undefined auto-compaction-mode")),
         _ => Err(failed(format!("unknown auto-compaction-mode {mode:?}"))),
     }
@@ -219,41 +235,26 @@ fn check_odds(flags: &Flags) -> Result<(), Misread> {
         let text = "v2 proxy is deprecated, and --discovery-fallback can't be configured as";
         return Err(failed(format!("{text} {:?}", "proxy")));
     }
-    let every = flags.duration("compact-hash-check-time");
-    if every.is_zero() {
-        let every = written(every);
+    let every = flags.text("compact-hash-check-time");
+    if nanoseconds(every).unwrap_or(0) <= 0 {
+        let every = match every.strip_prefix('-').and_then(duration) {
+            Some(below) if !below.is_zero() => format!("-{}", written(below)),
+            _ => "0s".to_owned(),
+        };
         return Err(failed(format!("--compact-hash-check-time must be >0 (set to {every})")));
     }
-    match flags.text("logger") {
-        "zap" => Ok(()),
-        "capnslog" => Err(failed("--logger=capnslog is removed in v3.5")),
-        other => Err(failed(format!("unknown logger option {other:?}"))),
-    }
+    check_tracing(flags)
 }
 
-fn log_outputs(flags: &Flags) -> Result<Vec<String>, Misread> {
-    let mut outputs = flags.list("log-outputs");
-    outputs.sort_unstable();
-    outputs.dedup();
-    if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
-        return Err(failed("multi logoutput for \"default\" is not supported yet"));
+fn check_tracing(flags: &Flags) -> Result<(), Misread> {
+    const PER_MILLION: i64 = 1_000_000;
+    let what = "distributed tracing configurition is not valid: (tracing sampling rate must be";
+    match flags.number("distributed-tracing-sampling-rate") {
+        _ if !flags.is_on("enable-distributed-tracing") => Ok(()),
+        ..0 => Err(failed(format!("{what} positive)"))),
+        rate if rate > PER_MILLION => Err(failed(format!("{what} less than {PER_MILLION})"))),
+        _ => Ok(()),
     }
-    if outputs.len() > 1 && outputs.iter().any(|output| output == JOURNAL) {
-        let text = "running with systemd/journal but other '--log-outputs' values";
-        return Err(failed(format!("{text} ({outputs:?}) are configured with 'default'")));
-    }
-    if flags.is_on("enable-log-rotation") {
-        let is_file = |output: &&String| !["default", "stderr", "stdout"].contains(&&***output);
-        if outputs.iter().filter(is_file).count() != 1 {
-            let text = "--log-outputs requires a single file path when \
-                        --log-rotate-config-json is defined";
-            return Err(failed(text));
-        }
-        let config = flags.text("log-rotation-config-json");
-        serde_json::from_str::<serde_json::Map<_, _>>(config)
-            .map_err(|why| failed(format!("improperly formatted log rotation config: {why}")))?;
-    }
-    Ok(outputs)
 }
 
 fn replica_options(flags: &Flags) -> Result<replica::Options, Misread> {
@@ -354,30 +355,6 @@ fn size(flags: &Flags, name: &str) -> usize {
     usize::try_from(flags.number(name)).unwrap_or(usize::MAX)
 }
 
-fn log_level(level: &str) -> Result<String, Misread> {
-    match level {
-        "debug" | "info" | "warn" | "error" => Ok(level.to_owned()),
-        "dpanic" | "panic" | "fatal" => Ok("error".to_owned()),
-        _ => {
-            let text = format!(
-                "invalid value {level:?} for flag -log-level: unrecognized level: {level:?}"
-            );
-            Err(Misread { text, exit: 2, variable: None })
-        }
-    }
-}
-
-fn log_console(format: &str) -> Result<bool, Misread> {
-    match format {
-        "json" => Ok(false),
-        "console" => Ok(true),
-        _ => {
-            let text = format!("unknown log format: {format}, supported values json, console");
-            Err(failed(text))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,10 +399,8 @@ mod tests {
         assert!(text.starts_with("enabling feature gate LeaseCheckpointPersist"), "{text}");
         let text = refused(&["--discovery-fallback=proxy"]);
         assert!(text.starts_with("v2 proxy is deprecated"), "{text}");
-        let text = refused(&["--log-outputs=default,stderr"]);
-        assert!(text.starts_with("multi logoutput"), "{text}");
-        let text = refused(&["--enable-log-rotation"]);
-        assert!(text.starts_with("--log-outputs requires a single file path"), "{text}");
+        let tracing = ["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=-1"];
+        assert!(refused(&tracing).ends_with("(tracing sampling rate must be positive)"));
         let text = refused(&["--compact-hash-check-time=0s"]);
         assert_eq!(text, "--compact-hash-check-time must be >0 (set to 0s)");
         let text = refused(&["--initial-cluster=default=http://localhost:2380,b=http://b:1"]);
@@ -461,7 +436,9 @@ mod tests {
         check(&[keep, "90m"], History::Period(HOUR * 3 / 2));
         check(&[keep, "0s"], History::All);
         check(&[mode, keep, "1000"], History::Revisions(1000));
-        assert!(refused(&[mode, keep, "1h"]).contains("CompactionRetention"));
+        check(&[mode, keep, "1us"], History::Revisions(1000));
+        let none = refused(&[keep, "-1"]);
+        assert!(none.ends_with("CompactionRetention: time: missing unit in duration \"-1\""));
         assert!(
             refused(&["--auto-compaction-mode=often"]).contains("unknown auto-compaction-mode")
         );

@@ -1,57 +1,37 @@
-//! What an etcd says while it starts: where its log goes, what was given, and
-//! why it does not start.
+//! What an etcd says while it starts: what was given, and why it does not start.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::go::{Flags, Misread, Note};
-use super::settings::{JOURNAL, Settings};
+use super::go::{Flags, Manner, Misread, Note};
+use super::settings::Settings;
 use super::value::written;
 use crate::agent::compaction::History;
-use crate::agent::errors::{Report, disk};
 use crate::agent::logs::{self, FATAL, Form, Output};
 use crate::agent::peer::ETCD_VERSION;
 
 /// What the store may hold where nobody says.
 const DEFAULT_QUOTA_BYTES: i64 = 2 << 30;
 
-/// Says why a command line is not obeyed, as etcd does before it has a log.
+/// With what etcd begins the line that says why it does not start, almost
+/// whatever the reason is.
+pub(super) const START_FAILED: &str = "discovery failed";
+
+/// The same, if the reason is the certificate for its clients.
+pub(super) const LISTENER_FAILED: &str = "listener failed";
+
+/// Says why a command line is not obeyed.
 pub fn refuse(misread: &Misread) {
+    // It has no effect once the log is where the flags want it.
     logs::write_to(vec![Output::Stderr], Form::Etcd, logs::filter("info"));
     let error = misread.text.as_str();
-    match &misread.variable {
-        Some(variable) => {
+    match &misread.manner {
+        Manner::Conflict(variable) => {
             let variable = variable.as_str();
             tracing::error!(target: FATAL, { "environment-variable" = variable }, "{error}");
         }
-        None => tracing::warn!(error, "failed to verify flags"),
+        Manner::Start => tracing::error!(target: FATAL, error, "{START_FAILED}"),
+        Manner::Plain | Manner::Bare => tracing::warn!(error, "failed to verify flags"),
     }
-}
-
-/// Opens the log where it is wanted.
-pub(super) fn start_log(settings: &Settings) -> Result<(), Report> {
-    let form = if settings.log_console { Form::EtcdConsole } else { Form::Etcd };
-    let mut outputs = Vec::new();
-    for name in &settings.log_outputs {
-        outputs.push(match name.as_str() {
-            JOURNAL if logs::write_to_journal(logs::filter(&settings.log_level)) => return Ok(()),
-            "default" | "stderr" | JOURNAL => Output::Stderr,
-            "stdout" => Output::Stdout,
-            path => {
-                let mut options = File::options();
-                let file = options.create(true).append(true).mode(0o600).open(path);
-                let file = file.map_err(|why| disk("open the log", Path::new(path), &why))?;
-                Output::File(Arc::new(Mutex::new(file)))
-            }
-        });
-    }
-    logs::write_to(outputs, form, logs::filter(&settings.log_level));
-    Ok(())
 }
 
 /// Says what is to be said of the command line.

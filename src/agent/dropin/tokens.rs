@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::go::{Flags, Misread, failed};
-use super::value::nanoseconds;
+use super::go::{Flags, Misread, unstartable};
+use super::value::{go_error, nanoseconds};
 use crate::api::{BadKeys, Jwt, TokenKind};
 
 /// How long a signed token lives if nobody says otherwise.
@@ -57,11 +57,15 @@ fn jwt(options: &BTreeMap<&str, &str>) -> Result<Jwt, Misread> {
     let ttl = nanoseconds(option("ttl").unwrap_or(SIGNED_TTL)).ok_or_else(invalid)?;
     let read = |name: &str| match option(name) {
         None => Ok(Vec::new()),
-        Some(path) => fs::read(path).map_err(|why| failed(format!("{INVALID}: {path}: {why}"))),
+        Some(path) => fs::read(path).map_err(|why| {
+            let why = go_error(&why);
+            tracing::error!(error = format!("open {path}: {why}"), "problem loading JWT options");
+            invalid()
+        }),
     };
     let (public, private) = (read("pub-key")?, read("priv-key")?);
     let method = option("sign-method").unwrap_or_default();
-    Jwt::new(method, &public, &private, ttl).map_err(|BadKeys(why)| failed(why))
+    Jwt::new(method, &public, &private, ttl).map_err(|BadKeys(why)| unstartable(why))
 }
 
 /// No time at all means the default, as in etcd.
@@ -73,7 +77,7 @@ fn ttl(seconds: i64) -> Duration {
 }
 
 fn invalid() -> Misread {
-    failed(INVALID)
+    unstartable(INVALID)
 }
 
 #[cfg(test)]

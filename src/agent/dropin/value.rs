@@ -1,5 +1,6 @@
 //! The value of a flag: how Go reads it, and its words for what is wrong.
 
+use std::io;
 use std::time::Duration;
 
 use super::flags::{Flag, GATES, Kind};
@@ -10,8 +11,9 @@ pub(super) fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
         Kind::Text if flag.name == "feature-gates" => check_gates(value),
         Kind::Text if flag.name == "cors" && value == "*" => Ok(()),
+        Kind::Text if flag.name.ends_with("-urls") && value.is_empty() => Ok(()),
         Kind::Text if flag.name.ends_with("-urls") || flag.name == "cors" => {
-            urls(value).try_for_each(check_url)
+            value.split(',').map(str::trim).try_for_each(check_url)
         }
         Kind::Text => Ok(()),
         Kind::Bool => truth(value).map(drop).ok_or_else(parse_error),
@@ -28,10 +30,16 @@ pub(super) fn check(flag: &Flag, value: &str) -> Result<(), String> {
 
 /// Numbers of 64 bits, of which those below zero are not for all flags.
 fn check_number(flag: &Flag, value: &str) -> Result<(), String> {
-    let number = whole(value).ok_or_else(|| "parse error".to_owned())?;
-    if flag.name == "max-concurrent-streams" && u32::try_from(number).is_err() {
-        return Err(format!("strconv.ParseUint: parsing {value:?}: value out of range"));
+    let number = whole(value);
+    if flag.name == "max-concurrent-streams" {
+        let why = match number.filter(|_| !value.starts_with(['-', '+'])) {
+            Some(number) if u32::try_from(number).is_ok() => return Ok(()),
+            Some(_) => "value out of range",
+            None => "invalid syntax",
+        };
+        return Err(format!("strconv.ParseUint: parsing {value:?}: {why}"));
     }
+    let number = number.ok_or_else(|| "parse error".to_owned())?;
     let fits = match flag.kind {
         Kind::Uint if value.starts_with(['-', '+']) => return Err("parse error".to_owned()),
         Kind::Uint => u64::try_from(number).is_ok(),
@@ -63,22 +71,43 @@ pub(super) fn urls(value: &str) -> impl Iterator<Item = &str> {
 
 /// Says what is wrong with a URL of a member.
 pub(super) fn check_url(url: &str) -> Result<(), String> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| format!("URL scheme must be http, https, unix, or unixs: {url}"))?;
-    if !["http", "https", "unix", "unixs"].contains(&scheme) {
-        return Err(format!("URL scheme must be http, https, unix, or unixs: {url}"));
+    let (scheme, rest) = parts(url);
+    match scheme.as_str() {
+        "http" | "https" => {}
+        "unix" | "unixs" => return Ok(()),
+        _ => return Err(format!("URL scheme must be http, https, unix, or unixs: {url}")),
     }
-    if scheme.starts_with("unix") {
-        return Ok(());
+    let authority = authority(rest);
+    let Some((host, port)) = authority.rsplit_once(':').filter(|(host, _)| !is_open(host)) else {
+        return Err(format!("URL address does not have the form \"host:port\": {url}"));
+    };
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("parse {url:?}: invalid port {:?} after host", format!(":{port}")));
     }
-    if rest.contains('/') {
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(format!("URL address does not have the form \"host:port\": {url}"));
+    }
+    if rest.split(['?', '#']).next().is_some_and(|rest| rest.contains('/')) {
         return Err(format!("URL must not contain a path: {url}"));
     }
-    match rest.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok() => Ok(()),
-        _ => Err(format!("URL address does not have the form \"host:port\": {url}")),
-    }
+    Ok(())
+}
+
+/// The scheme of a URL, and what follows.
+pub(super) fn parts(url: &str) -> (String, &str) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    (scheme.to_ascii_lowercase(), rest)
+}
+
+/// The host and the port in what follows a scheme.
+pub(super) fn authority(rest: &str) -> &str {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, authority)| authority)
+}
+
+/// Whether a bracket is open, so that a colon is none of a port.
+fn is_open(host: &str) -> bool {
+    host.contains('[') && !host.contains(']')
 }
 
 /// Reads a truth as Go does.
@@ -161,6 +190,29 @@ pub(super) fn nanoseconds(text: &str) -> Option<i64> {
     (nanos.abs() < 9.2e18).then(|| format!("{nanos:.0}").parse().ok())?
 }
 
+/// Says, as Go does, why a text is no duration.
+pub(super) fn no_duration(text: &str) -> String {
+    let bare = text.trim_start_matches(['-', '+']);
+    let is_number = !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_digit());
+    let what = if is_number { "missing unit in" } else { "invalid" };
+    format!("time: {what} duration {text:?}")
+}
+
+/// An error of the system in Go's words, which bear no number.
+pub(super) fn go_error(why: &io::Error) -> String {
+    as_go_says(&why.to_string())
+}
+
+/// A text that ends in an error of the system, with that error in Go's words.
+pub(super) fn as_go_says(text: &str) -> String {
+    let Some((text, _)) = text.split_once(" (os error ") else { return text.to_owned() };
+    let at = text.rfind(": ").map_or(0, |at| at + 2);
+    let (before, error) = text.split_at(at);
+    let mut letters = error.chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    before.chars().chain(first).chain(letters).collect()
+}
+
 /// Writes a time as Go does: `1h0m0s`, `100ms`, `0s`.
 pub(super) fn written(duration: Duration) -> String {
     let nanos = duration.as_nanos();
@@ -206,6 +258,16 @@ mod tests {
         for wrong in ["", "5", "s", "5x", "1h5", "--1s"] {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn errors_are_told_as_go_tells_them() {
+        let missing = io::Error::from_raw_os_error(2);
+        assert_eq!(go_error(&missing), "no such file or directory");
+        assert_eq!(as_go_says(&format!("open x: {missing}")), "open x: no such file or directory");
+        assert_eq!(as_go_says("as it is"), "as it is");
+        assert_eq!(no_duration("-5"), "time: missing unit in duration \"-5\"");
+        assert_eq!(no_duration("x"), "time: invalid duration \"x\"");
     }
 
     #[test]
@@ -266,6 +328,14 @@ mod tests {
                 "http://a",
                 "URL address does not have the form \"host:port\": http://a",
             ),
+            ("listen-peer-urls", "http://a:1,", "URL scheme must be http, https, unix, or unixs: "),
+            ("cors", "", "URL scheme must be http, https, unix, or unixs: "),
+            (
+                "listen-peer-urls",
+                "http://a:http",
+                "parse \"http://a:http\": invalid port \":http\" after host",
+            ),
+            ("max-concurrent-streams", "-1", "strconv.ParseUint: parsing \"-1\": invalid syntax"),
             ("listen-peer-urls", "http://a:1/", "URL must not contain a path: http://a:1/"),
         ] {
             assert_eq!(check(find(flag).unwrap(), value), Err(why.to_owned()), "{flag} {value}");
@@ -274,6 +344,9 @@ mod tests {
             ("feature-gates", "AllBeta=true, InitialCorruptCheck=f"),
             ("v2-deprecation", "write-only-skip-check"),
             ("listen-peer-urls", "http://127.0.0.1:1, unix://a:1"),
+            ("listen-peer-urls", "HTTP://u@[::1]:1?q"),
+            ("listen-peer-urls", "http://a:"),
+            ("listen-metrics-urls", ""),
             ("cors", "*"),
         ] {
             assert_eq!(check(find(flag).unwrap(), value), Ok(()), "{flag} {value}");

@@ -36,18 +36,19 @@ impl Desk {
         if exit == 2 {
             return (exit, said.lines().next().unwrap_or_default().to_owned());
         }
-        let last: Value = serde_json::from_str(said.lines().next_back().unwrap_or_default())
-            .unwrap_or_else(|_| panic!("{arguments:?}: {said}"));
+        let last = said.lines().next_back().unwrap_or_default();
+        let Ok(last) = serde_json::from_str::<Value>(last) else { return (exit, last.to_owned()) };
         let words = ["level", "msg", "error", "environment-variable"].map(|name| &last[name]);
         (exit, words.map(Value::to_string).join(" "))
     }
 
     /// Asks both, and compares.
     fn check(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Refusal {
-        let theirs = self.ask(&peer("etcd"), arguments, variables);
-        let ours = [&["etcd"], arguments].concat();
         let kat = Path::new(env!("CARGO_BIN_EXE_kat-agent"));
-        assert_eq!(self.ask(kat, &ours, variables), theirs, "{arguments:?} {variables:?}");
+        // Ours first: it does not start on what etcd leaves.
+        let ours = self.ask(kat, &[&["etcd"], arguments].concat(), variables);
+        let theirs = self.ask(&peer("etcd"), arguments, variables);
+        assert_eq!(ours, theirs, "{arguments:?} {variables:?}");
         theirs
     }
 
@@ -57,6 +58,9 @@ impl Desk {
         self.check(&["--config-file", "etcd.conf.yml"], &[])
     }
 }
+
+/// No file is rotated by such a plan.
+const ROTATED_BY_TEXT: &str = "--log-rotation-config-json={\"maxsize\":\"x\"}";
 
 /// Ends a start that is good otherwise.
 const TOO_SOON: &str = "--heartbeat-interval=0";
@@ -88,7 +92,14 @@ fn bad_flags_are_refused_in_etcds_words() {
         "--advertise-client-urls=http://a:1/",
         "--initial-advertise-peer-urls=http://a",
         "--cors=foo",
+        "--cors=",
         "--cors=*,http://a.b:3",
+        "--max-concurrent-streams=-1",
+        "--max-concurrent-streams=x",
+        "--listen-client-urls=http://127.0.0.1:1,",
+        "--listen-client-urls=http://127.0.0.1:http",
+        "--listen-client-urls=http://127.0.0.1",
+        "--listen-client-urls=http://127.0.0.1:1/a",
     ] {
         assert_eq!(desk.check(&[flag], &[]).0, 2, "{flag}");
     }
@@ -113,8 +124,88 @@ fn bad_flags_are_refused_in_etcds_words() {
         &["--log-outputs=default,stderr"],
         &["--enable-log-rotation"],
         &["--max-txn-ops=1_000", "--max-wals=010", "--warning-apply-duration=.5s", TOO_SOON],
+        &["--initial-cluster=x", TOO_SOON],
+        &["--compact-hash-check-time=-1m"],
+        &["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=-1"],
+        &["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=1000001"],
+        &["--log-outputs=nowhere/at.all"],
+        &["--log-outputs="],
+        &["--enable-log-rotation", "--log-outputs=a,b"],
+        &["--enable-log-rotation", "--log-outputs=a", ROTATED_BY_TEXT],
     ] {
         assert_eq!(desk.check(arguments, &[]).0, 1, "{arguments:?}");
+    }
+}
+
+/// These end a start that has begun, with one word for all of them.
+#[test]
+fn what_cannot_be_started_is_told_in_etcds_words() {
+    let ports = [
+        "--listen-peer-urls=http://127.0.0.1:0",
+        "--listen-client-urls=http://127.0.0.1:0",
+        "--advertise-client-urls=http://127.0.0.1:1",
+    ];
+    for arguments in [
+        &["--initial-cluster=x"] as &[&str],
+        &["--initial-cluster=default=http://127.0.0.1:1/"],
+        &[
+            "--initial-advertise-peer-urls=http://127.0.0.1:5",
+            "--initial-cluster=default=http://127.0.0.1:6",
+        ],
+        &["--name="],
+        &["--name=a", "--initial-cluster=b=http://127.0.0.1:1"],
+        &["--auto-compaction-retention=-1"],
+        &["--auto-compaction-retention=x"],
+        &["--cipher-suites=X"],
+        &["--auth-token=x"],
+        &["--auth-token=jwt,pub-key=nowhere,priv-key=nowhere,sign-method=RS256"],
+        &["--initial-cluster-state=existing"],
+        &["--listen-client-urls=http://127.0.0.1:99999"],
+        &["--listen-client-urls=https://127.0.0.1:0"],
+        &["--listen-client-urls=unix://nowhere/at/all"],
+        &["--listen-metrics-urls=https://127.0.0.1:0"],
+        &["--peer-cert-file=nowhere"],
+        &["--peer-cert-file=nowhere", "--peer-key-file=nowhere"],
+        &["--peer-trusted-ca-file=nowhere"],
+    ] {
+        let (exit, words) = Desk::new().check(&[&ports[..], arguments].concat(), &[]);
+        assert!(exit == 1 && words.starts_with("\"fatal\""), "{arguments:?}: {words}");
+    }
+    for arguments in
+        [&["--listen-client-urls=http://:1"] as &[&str], &["--auth-token-ttl=1", TOO_SOON]]
+    {
+        let (exit, words) = Desk::new().check(&[&ports[..], arguments].concat(), &[]);
+        assert!(exit == 1 && words.starts_with("\"warn\""), "{arguments:?}: {words}");
+    }
+}
+
+/// The log is where it is wanted before anything else is looked at.
+#[test]
+fn a_refusal_goes_where_the_log_goes() {
+    let desk = Desk::new();
+    let kat = Path::new(env!("CARGO_BIN_EXE_kat-agent"));
+    let say = |program: &Path, first: &[&str], arguments: &[&str]| {
+        fs::remove_file(desk.0.path().join("own.log")).ok();
+        let mut command = Command::new(program);
+        command.args(first).args(arguments).arg(TOO_SOON).current_dir(desk.0.path()).env_clear();
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let file = fs::read(desk.0.path().join("own.log")).unwrap_or_default();
+        let is_there = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            (text.contains("must be >0"), text.contains("\twarn\t"))
+        };
+        [&output.stdout, &output.stderr, &file].map(|bytes| is_there(bytes))
+    };
+    for (arguments, place) in [
+        (&["--log-outputs=stdout"] as &[&str], Some(0)),
+        (&["--log-outputs=stderr", "--log-format=console"], Some(1)),
+        (&["--log-outputs=own.log"], Some(2)),
+        (&["--log-outputs=own.log", "--enable-log-rotation"], Some(2)),
+        (&["--log-level=error"], None),
+    ] {
+        let theirs = say(&peer("etcd"), &[], arguments);
+        assert_eq!(say(kat, &["etcd"], arguments), theirs, "{arguments:?}");
+        assert_eq!(theirs.iter().position(|(is_there, _)| *is_there), place, "{arguments:?}");
     }
 }
 
@@ -134,7 +225,13 @@ fn bad_variables_are_refused_in_etcds_words() {
         let (exit, words) = desk.check(&[], &[(name, value)]);
         assert!(exit == 1 && words.contains("failed to verify flags"), "{words}");
     }
-    for (name, value) in [("ETCD_UNHEARD_OF", "x"), ("ETCD_VERSION", "3"), ("ETCD_FORCE", "true")] {
+    for (name, value) in [
+        ("ETCD_UNHEARD_OF", "x"),
+        ("ETCD_VERSION", "3"),
+        ("ETCD_FORCE", "true"),
+        ("ETCD_PRE-VOTE", "x"),
+        ("ETCD_pre_vote", "x"),
+    ] {
         let words = desk.check(&[TOO_SOON], &[(name, value), ("ETCD_MAX_TXN_OPS", "")]).1;
         assert!(words.contains("must be >0"), "{name} is no reason: {words}");
     }
@@ -158,6 +255,27 @@ fn bad_files_are_refused_in_etcds_words() {
         "initial-cluster-state: ''\nelection-timeout: 60000",
         "feature-gates: Foo=true",
         "- a",
+        "max-txn-ops: -1",
+        "max-txn-ops: 1.5",
+        "snapshot-count: -1",
+        "max-concurrent-streams: 5000000000",
+        "client-transport-security: 5",
+        "client-transport-security: {cert-file: 5}",
+        "peer-transport-security: {allowed-cn: a}",
+        "socket-options: {reuse-port: x}",
+        "cors: [a]",
+        "listen-client-urls: [a]",
+        "feature-gates: {a: true}",
+        "listen-client-urls: foo",
+        "listen-peer-urls: http://127.0.0.1",
+        "advertise-client-urls: foo",
+        "initial-advertise-peer-urls: foo",
+        "auto-compaction-retention: x",
+        "auto-compaction-mode: revision\nauto-compaction-retention: 5m\nheartbeat-interval: 0",
+        "v2-deprecation: foo\nheartbeat-interval: 0",
+        "heartbeat-interval: 0\nHEARTBEAT-INTERVAL: 100",
+        "name: ''",
+        "log-outputs: []\nheartbeat-interval: 0",
     ] {
         assert_eq!(desk.check_file(text).0, 1, "{text}");
     }

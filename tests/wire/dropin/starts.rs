@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -255,6 +256,93 @@ fn old_spellings_start_with_a_warning() {
         assert_eq!(agent.line(warning)["level"], "warn");
     }
     stop(agent);
+}
+
+/// Whoever has founded its cluster is not asked how it would.
+#[test]
+fn what_founds_a_cluster_is_passed_over_later() {
+    for program in programs() {
+        let [client, peer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+        let site = Site::new("unused");
+        let start = |founding: [&str; 3]| {
+            let mut command = program.command(&site);
+            command.args([
+                "--name=first",
+                "--data-dir=data",
+                &format!("--listen-client-urls={client}"),
+                &format!("--advertise-client-urls={client}"),
+                &format!("--listen-peer-urls={peer}"),
+            ]);
+            let agent = program.start(&site, command.args(founding));
+            let urls = member(&client).1;
+            stop(agent);
+            urls
+        };
+        let first = start([
+            "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+            "--initial-cluster=first=http://127.0.0.1:2380",
+            "--initial-cluster-state=new",
+        ]);
+        let later = start([
+            "--initial-advertise-peer-urls=http://127.0.0.1:2381",
+            "--initial-cluster=other=http://127.0.0.1:1,another=http://127.0.0.1:2",
+            "--initial-cluster-state=existing",
+        ]);
+        assert_eq!(first, later, "{}", program.name);
+    }
+}
+
+/// Folders are made for a file that is rotated, and for others not.
+#[test]
+fn a_log_that_is_rotated_lies_where_it_is_wanted() {
+    for program in programs() {
+        let [client, peer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+        let site = Site::new("unused");
+        let mut command = program.command(&site);
+        command.args([
+            "--name=log",
+            &format!("--listen-client-urls={client}"),
+            &format!("--advertise-client-urls={client}"),
+            &format!("--listen-peer-urls={peer}"),
+            &format!("--initial-advertise-peer-urls={peer}"),
+            &format!("--initial-cluster=log={peer}"),
+            "--log-outputs=stderr,var/log/own.log",
+            "--enable-log-rotation",
+            "--log-rotation-config-json={\"maxsize\":1,\"maxbackups\":2}",
+        ]);
+        let agent = program.start(&site, &mut command);
+        until("the file has it too", || {
+            let text = fs::read_to_string(site.path("var/log/own.log")).ok()?;
+            text.contains("ready to serve client requests").then_some(())
+        });
+        stop(agent);
+    }
+}
+
+/// Go's programs live on after signals that nobody listens to.
+#[test]
+fn signals_that_mean_nothing_end_nothing() {
+    for program in programs() {
+        let [client, peer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+        let site = Site::new("unused");
+        let mut command = program.command(&site);
+        command.args([
+            "--name=deaf",
+            &format!("--listen-client-urls={client}"),
+            &format!("--advertise-client-urls={client}"),
+            &format!("--listen-peer-urls={peer}"),
+            &format!("--initial-advertise-peer-urls={peer}"),
+            &format!("--initial-cluster=deaf={peer}"),
+        ]);
+        let mut agent = program.start(&site, &mut command);
+        for signal in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::IO, Signal::PIPE] {
+            agent.signal(signal);
+        }
+        assert_eq!(member(&client).0, "deaf", "{}", program.name);
+        agent.signal(Signal::TERM);
+        let status = agent.end();
+        assert_eq!(status.signal(), Some(15), "{}", program.name);
+    }
 }
 
 #[test]
