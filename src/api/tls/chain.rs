@@ -1,9 +1,10 @@
 //! Who vouches for a certificate that rustls does not look at.
 //!
-//! Its verifier refuses, as a client's own, the certificate of an authority and
-//! one of the first version. Both are in use with etcd, so for those the chain
-//! is followed here: names, dates, purposes, lengths, signatures. Authorities
-//! that vouch for some names alone are not understood, and refused.
+//! Its verifier refuses, as a client's own, the certificate of an authority,
+//! one of the first version, and one that is for any purpose. All are in use
+//! with etcd, so for those the chain is followed here: names, dates, purposes,
+//! lengths, signatures. Authorities that vouch for some names alone are not
+//! understood, and refused.
 
 use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
@@ -22,8 +23,11 @@ type Verdict = Result<(), CertificateError>;
 
 /// Whether rustls does not look at a certificate for its form.
 pub(super) fn is_ours(certificate: &CertificateDer<'_>) -> bool {
-    parse(certificate)
-        .is_ok_and(|certificate| certificate.version() != X509Version::V3 || certificate.is_ca())
+    parse(certificate).is_ok_and(|certificate| {
+        let usage = certificate.extended_key_usage().ok().flatten();
+        let is_for_all = usage.is_some_and(|usage| usage.value.any);
+        certificate.version() != X509Version::V3 || certificate.is_ca() || is_for_all
+    })
 }
 
 /// Whether a certificate may be a client's at a time, apart from who vouches
@@ -271,6 +275,17 @@ mod tests {
         let client = below(ca("client"), &server);
         assert_eq!(ask(&server, &[], &[&server]), Err(CertificateError::InvalidPurpose));
         assert_eq!(ask(&client, &[], &[&server]), Err(CertificateError::InvalidPurpose));
+    }
+
+    #[test]
+    fn any_purpose_is_that_of_clients_too() {
+        let root = root(ca("root"));
+        let mut any = ca("client");
+        any.is_ca = IsCa::NoCa;
+        any.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any];
+        let any = below(any, &root);
+        assert!(is_ours(any.der()));
+        assert_eq!(ask(&any, &[], &[&root]), Ok(()));
     }
 
     #[test]
