@@ -45,8 +45,8 @@ impl Upkeep {
 
     /// The version that all members may be put back to, if it is this one.
     async fn may_downgrade(&self, version: &str) -> Result<String, Status> {
-        self.member.replica.linearize().await?;
         let wanted = Version::parse(version).ok_or(status::WRONG_DOWNGRADE_FORMAT)?;
+        self.member.replica.linearize().await?;
         let reader = self.member.reader();
         let current = reader.cluster_version().and_then(|version| Version::parse(&version));
         let current = current.ok_or(status::CLUSTER_VERSION_UNKNOWN)?;

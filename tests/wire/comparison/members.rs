@@ -234,6 +234,10 @@ pub(super) async fn losing_quorum(wire: &mut Wire) {
     wire.note("promote without a leader", answers.4);
     wire.note("downgrade without a leader", answers.5);
     wire.note("alarm without a leader", answers.6);
+    // No majority is asked about what is no version.
+    let nonsense = DowngradeRequest { action: 0, version: "nonsense".into() };
+    let answer = upkeep.downgrade(nonsense).await;
+    wire.note("downgrade to nonsense without a leader", answer);
     list(wire, false).await;
     wire.range(RangeRequest { serializable: true, ..all() }).await;
     wire.status(StatusRequest {}).await;
