@@ -44,6 +44,12 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// Metadata of one request; more is refused by the protocol.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
 
+/// The head of one request over HTTP/1.1, as Go bounds it.
+const HEAD_BYTES_MAX: usize = (1 << 20) + (4 << 10);
+
+/// Headers of one request over HTTP/1.1; there is a place in memory for each.
+const HEADERS_MAX: usize = 1000;
+
 /// Streams that a client has opened and reset before we looked at them; a
 /// client with more of them is cut off. Honest clients cancel many at once.
 const RESETS_MAX: usize = 4096;
@@ -54,7 +60,13 @@ const MEMORY_BYTES: usize = 256 << 10;
 /// How connections speak.
 pub(super) fn protocol(options: &Options) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .title_case_headers(true)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -72,7 +84,12 @@ pub(super) fn protocol(options: &Options) -> Builder<TokioExecutor> {
 /// How those speak who may speak HTTP/1.1 alone.
 fn first_protocol() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .title_case_headers(true)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
     builder
 }
 

@@ -4,11 +4,11 @@
 //! spoken (`entrance.rs`, `tls/`), and ends up in [`Api`] (`server.rs`), which
 //! tells HTTP/1.1 from HTTP/2 by its first bytes; by which name it asks for us is
 //! its own affair (`authority.rs`, `hpack.rs`). What is HTTP/1.1 goes to
-//! `http.rs`, if it may (`visitors.rs`), which hands JSON on to the `gateway`, a
-//! client of the rest; its body is read to the end in any case (`drain.rs`). What is
-//! HTTP/2 is gRPC, and passes the front desk (`front.rs`): is it in form
-//! (`form.rs`), which call is it, who asks (`caller.rs`), how is it counted
-//! (`calls.rs`, `metrics.rs`), what ends it. Behind it stand the services, one
+//! `http.rs`, if it can (`shape.rs`) and may (`visitors.rs`), which hands JSON on to
+//! the `gateway`, a client of the rest; its body is read to the end in any case
+//! (`drain.rs`). What is HTTP/2 is gRPC, and passes the front desk (`front.rs`): is
+//! it in form (`form.rs`), which call is it, who asks (`caller.rs`), how is it
+//! counted (`calls.rs`, `metrics.rs`), what ends it. Behind it stand the services, one
 //! file each; the most frequent calls get there by a short way (`unary.rs`), all
 //! others through tonic, which sees whole messages alone (`intake.rs`). A
 //! service checks the shape of a request (`check.rs`), hands it to the replica,
@@ -56,6 +56,7 @@ mod quorum;
 mod ranges;
 mod readings;
 mod server;
+mod shape;
 mod shards;
 mod signing;
 mod silent;

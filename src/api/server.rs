@@ -32,6 +32,7 @@ use super::lock::Locks;
 use super::maintenance::Upkeep;
 use super::member::Member;
 use super::metrics::Metrics;
+use super::shape;
 use super::shards::Shards;
 use super::unary::Body;
 use super::visitors::Secured;
@@ -231,10 +232,13 @@ impl Services {
     /// Answers what is not gRPC.
     pub(super) async fn answer_http(
         &self,
-        request: ::http::Request<Incoming>,
+        mut request: ::http::Request<Incoming>,
         gateway: &Gateway,
         guest: &Guest,
     ) -> ::http::Response<Body> {
+        if let Some(refused) = shape::check(&mut request) {
+            return refused.map(|body| Body::Other(tonic::body::Body::new(body)));
+        }
         let path = request.uri().path();
         let is_gateways = path.starts_with("/v3/") || path.starts_with("/v3beta/");
         let has_name = guest.common_name.as_ref().is_some_and(|name| !name.is_empty());

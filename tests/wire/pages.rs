@@ -121,6 +121,12 @@ fn pages_and_their_methods_are_those_of_etcd() {
         "GET /v3",
         "POST /v3",
         "GET /v3/../version?a=b&c=d",
+        "GET /%76ersion?a=b",
+        "GET /%2e%2e/version",
+        "GET /v3%2Fkv",
+        "POST /v3/kv/r%61nge",
+        "GET /%",
+        "GET /%zz",
         "GET /v3beta",
         "OPTIONS /v3/kv/range",
         "OPTIONS /nowhere",
@@ -205,6 +211,54 @@ fn without_a_gateway_there_are_pages_alone() {
     }
     let ours = ask(&servers[1], "GET /debug/pprof/heap", "", "");
     assert_eq!((&*ours.status, &*ours.body), ("HTTP/1.1 404 Not Found", "Unknown profile\n"));
+}
+
+/// Sends a head as it is, and tells status, the names of headers, and the body.
+fn ask_plainly(server: &Server, head: &str) -> (String, Vec<String>, String) {
+    let mut stream = connect(server);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // What comes before a reset counts.
+    let _end = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let mut lines = head.lines();
+    let status = lines.next().unwrap_or_default().to_owned();
+    let names = lines.filter_map(|line| line.split_once(": ")).map(|(name, _)| name.to_owned());
+    // What is at fault has no time, at one of them.
+    let mut names: Vec<_> =
+        names.filter(|name| name != "Date" && name != "Content-Length").collect();
+    names.sort_unstable();
+    (status, names, body.to_owned())
+}
+
+#[test]
+fn heads_are_refused_and_spelt_as_gos_are() {
+    let servers = both(&[]);
+    let end = "Connection: close\r\n\r\n";
+    for head in [
+        format!("GET /livez HTTP/1.1\r\n{end}"),
+        format!("GET /livez HTTP/1.0\r\n{end}"),
+        format!("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n{end}"),
+        format!("GET /livez HTTP/1.1\r\nHost: a b\r\n{end}"),
+        format!("GET /livez HTTP/1.1\r\nHost: a/b\r\n{end}"),
+        format!("GET /livez HTTP/1.1\r\nHost: \r\n{end}"),
+        format!("GET /livez HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n{end}"),
+        format!("GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n{end}", "a".repeat(1_000_000)),
+        format!("GET /livez HTTP/1.1\r\nHost: a\r\n{}{end}", "X: a\r\n".repeat(500)),
+        format!("GET /metric HTTP/1.1\r\nHost: a\r\n{end}"),
+        format!("POST /livez HTTP/1.1\r\nHost: a\r\n{end}"),
+        format!("GET /v3/kv/range HTTP/1.1\r\nHost: a\r\n{end}"),
+        format!("POST /v3/auth/user/get HTTP/1.1\r\nHost: a\r\n{end}"),
+        format!("POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{end}zz\r\n"),
+    ] {
+        let [theirs, ours] = [&servers[0], &servers[1]].map(|server| ask_plainly(server, &head));
+        assert_eq!(ours.0, theirs.0, "{:.80}", head);
+        assert_eq!(ours.1, theirs.1, "{:.80}", head);
+        if !theirs.2.starts_with('{') {
+            assert_eq!(ours.2, theirs.2, "{:.80}", head);
+        }
+    }
 }
 
 /// Calls of the gateway are those of one client, whose streams are limited: what

@@ -1,6 +1,9 @@
 //! Requests as they come: the whole body as one message, or JSON objects one
 //! after another, each taken as soon as its last brace is there.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
@@ -15,7 +18,7 @@ pub(super) async fn read_all(body: Body, bytes_max: usize) -> Result<Bytes, Stat
     let mut pieces = body.into_data_stream();
     let mut whole = BytesMut::new();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| Status::cancelled(error.to_string()))?;
+        let piece = piece.map_err(|error| broken(&error))?;
         let length = whole.len() + piece.len();
         if length > bytes_max {
             return Err(status::too_large(length, bytes_max));
@@ -23,6 +26,19 @@ pub(super) async fn read_all(body: Body, bytes_max: usize) -> Result<Bytes, Stat
         whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())
+}
+
+/// What etcd says of a body that does not come to its end.
+fn broken(error: &(dyn Error + 'static)) -> Status {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(ErrorKind::InvalidInput | ErrorKind::InvalidData)) {
+            return Status::invalid_argument("invalid byte in chunk length");
+        }
+        cause = error.source();
+    }
+    Status::cancelled("context canceled")
 }
 
 /// The messages of a body. As with etcd, what is not understood ends them, as
