@@ -13,6 +13,8 @@ use prost::Message as _;
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use tonic::{Code, Status};
 
+use super::strict;
+
 /// Reads the first JSON value; what follows it is not looked at. No value at
 /// all is an empty message.
 pub(super) fn decode(kind: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Status> {
@@ -20,8 +22,10 @@ pub(super) fn decode(kind: &MessageDescriptor, json: &[u8]) -> Result<Bytes, Sta
         return Ok(Bytes::new());
     }
     let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let read = DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &options);
+    let read = strict::check(kind, json).and_then(|()| {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &options)
+    });
     match read {
         Ok(message) => Ok(message.encode_to_vec().into()),
         Err(error) if error.is_eof() => Err(Status::invalid_argument("unexpected EOF")),
