@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use super::caller::Who;
@@ -128,9 +128,10 @@ impl Election for Elections {
         let queue = self.queue(Who::of(&request), &request.into_inner().name);
         let observer = Observer { queue, member: Arc::clone(&self.member), sight: Sight::Nobody };
         let call = Arc::clone(&self.call);
-        let leaders = stream::try_unfold(observer, Observer::turn);
-        let leaders = leaders.inspect_ok(move |_| call.sent.inc());
-        Ok(Response::new(Box::pin(leaders.map_err(as_told_by_a_client))))
+        // As in etcd, what keeps it from looking on ends the stream, and is not told.
+        let turn = |observer: Observer| async { observer.turn().await.ok().flatten() };
+        let leaders = stream::unfold(observer, turn).inspect(move |_| call.sent.inc());
+        Ok(Response::new(Box::pin(leaders.map(Ok))))
     }
 
     async fn resign(

@@ -9,6 +9,7 @@ use kat::proto::etcdserverpb::{
     AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, AuthenticateRequest, DeleteRangeRequest,
     LeaseRevokeRequest, MemberRemoveRequest, PutRequest, WatchCreateRequest,
 };
+use kat::proto::v3electionpb::election_client::ElectionClient;
 use kat::proto::v3electionpb::{CampaignRequest, LeaderRequest};
 use kat::proto::v3lockpb::{LockRequest, UnlockRequest};
 
@@ -246,6 +247,10 @@ async fn nobody(wire: &mut Wire) {
     wire.defragment(Default::default()).await;
     wire.hash_kv(Default::default()).await;
     wire.move_leader(Default::default()).await;
+    let mut elections = ElectionClient::new(wire.channel());
+    let seen = elections.observe(LeaderRequest { name: "a".into() }).await;
+    let seen = seen.expect("a stream").into_inner().message().await;
+    wire.write("observed", format!("{seen:?}"));
     look_around(wire).await;
     look_at_user(wire, "root").await;
     look_at_user(wire, "").await;
