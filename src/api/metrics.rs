@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, exponential_buckets,
+    Registry, exponential_buckets,
 };
 
 use super::calls::{Calls, Kind};
+use super::exposition;
 use super::member::Member;
 use super::readings;
 use super::server::Options;
@@ -173,7 +174,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(readings::take(member));
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        TextEncoder::new().encode_to_string(&families).expect("every family has a metric")
+        exposition::text(&families)
     }
 }
 

@@ -8,14 +8,15 @@
 //! the `gateway`, a client of the rest; its body is read to the end in any case
 //! (`drain.rs`). What is HTTP/2 is gRPC, and passes the front desk (`front.rs`): is
 //! it in form (`form.rs`), which call is it, who asks (`caller.rs`), how is it
-//! counted (`calls.rs`, `metrics.rs`), what ends it. Behind it stand the services, one
-//! file each; the most frequent calls get there by a short way (`unary.rs`), all
-//! others through tonic, which sees whole messages alone (`intake.rs`). A
-//! service checks the shape of a request (`check.rs`), hands it to the replica,
-//! and fills in the header of the reply (`member.rs`). A long list is read while
-//! it is sent (`listing.rs`); other large answers are whole in memory and wait in
-//! line for their share of it (`budget.rs`). Locks and elections are
-//! no more than clients of the keys, who wait in a `queue.rs`.
+//! counted (`calls.rs`, `metrics.rs`) and that told (`exposition.rs`), what ends it.
+//! Behind it stand the services, one file each; the most frequent calls get there
+//! by a short way (`unary.rs`), all others through tonic, which sees whole
+//! messages alone (`intake.rs`). A service checks the shape of a request
+//! (`check.rs`), hands it to the replica, and fills in the header of the reply
+//! (`member.rs`). A long list is read while it is sent (`listing.rs`); other large
+//! answers are whole in memory and wait in line for their share of it
+//! (`budget.rs`). Locks and elections are no more than clients of the keys, who
+//! wait in a `queue.rs`.
 //!
 //! - A request that is refused for its shape has cost nothing but its parsing.
 //! - Every refusal is a row of one table (`status.rs`), in etcd's exact words.
@@ -32,6 +33,7 @@ mod connection;
 mod drain;
 mod election;
 mod entrance;
+mod exposition;
 mod form;
 mod front;
 #[cfg(any(test, fuzzing))]

@@ -50,16 +50,8 @@ fn metrics(server: &Server) -> Metrics {
         for label in labels.split("\",").filter_map(|label| label.split_once('=')) {
             metric.labels.insert(label.0.to_owned());
         }
-        // Numbers are written in more than one way.
-        let series = match series.split_once("le=\"").and_then(|(_, rest)| rest.split_once('"')) {
-            Some((bound, _)) => {
-                let plain = bound.parse::<f64>().unwrap().to_string();
-                series.replace(&format!("le=\"{bound}\""), &format!("le=\"{plain}\""))
-            }
-            None => series.to_owned(),
-        };
         if !series.contains("grpc.health.v1") {
-            metric.values.insert(series, value.parse().unwrap());
+            metric.values.insert(series.to_owned(), value.parse().unwrap());
         }
     }
     metrics
