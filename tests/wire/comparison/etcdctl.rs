@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::UNIX_EPOCH;
 
 use kat::proto::etcdserverpb::alarm_request::AlarmAction;
 use kat::proto::etcdserverpb::cluster_client::ClusterClient;
@@ -14,10 +15,11 @@ use kat::proto::etcdserverpb::{
     AlarmRequest, AlarmType, HashKvRequest, MemberListRequest, PutRequest, RangeRequest,
 };
 use tempfile::NamedTempFile;
+use tokio::time::interval;
 
 use super::wire::{IN_VAIN, Wire, hide_number, hide_word};
 use super::words::{all, put};
-use super::{Server, bytes, is_slow, peer, until};
+use super::{GLANCE_EVERY, Server, bytes, is_slow, peer, until};
 
 /// Names of numbers that differ, in the formats of etcdctl.
 const PRIVATE: &[&str] = &[
@@ -125,12 +127,25 @@ impl Wire {
 
     /// Runs one command line.
     async fn ctl(&mut self, line: &str) {
+        if line.starts_with("member add") {
+            early_in_a_second().await;
+        }
         self.program("etcdctl", line, "", None).await;
     }
 
     /// Hides what was drawn by chance, and lets command lines name it.
     pub(super) fn hide(&mut self, secret: String, name: &str) {
         self.secrets.push((secret, name.to_owned()));
+    }
+}
+
+/// Waits until a second has just begun. The id of a new member is made of it, and
+/// its place among the others follows: both servers are to be asked in the same one.
+async fn early_in_a_second() {
+    const EARLY_MILLIS: u32 = 300;
+    let mut glances = interval(GLANCE_EVERY);
+    while UNIX_EPOCH.elapsed().is_ok_and(|now| now.subsec_millis() > EARLY_MILLIS) {
+        glances.tick().await;
     }
 }
 
