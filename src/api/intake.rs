@@ -14,9 +14,7 @@ use tonic::Status;
 
 use super::calls::Kind;
 use super::status;
-
-/// In front of every message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
+use super::unary::PREFIX_BYTES;
 
 /// The body of a request to tonic.
 pub(super) struct Intake {

@@ -26,7 +26,7 @@ use crate::proto::mvccpb::KeyValue;
 use crate::store::RangeRows;
 
 /// In front of every message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
+pub(super) const PREFIX_BYTES: usize = 5;
 
 /// The largest message that etcd sends.
 const SENT_BYTES_MAX: u32 = i32::MAX.cast_unsigned();
